@@ -1,0 +1,70 @@
+# `make help` lists the targets. Everything is installed into .venv.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+GDINO := $(BIN)/gdino
+TORCH_INDEX ?=
+SOURCE ?=
+ROOT ?= data/facemask
+CONFIG ?= configs/facemask.yaml
+CKPT ?= best
+LOGDIR ?= runs
+
+.PHONY: help setup demo prepare train evaluate tensorboard test lint types imports unit format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## install into .venv (TORCH_INDEX=url for another torch build)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else f"Python 3.11 to 3.13 is needed, {v[0]}.{v[1]} was found: make setup PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -c 'import torch; print("torch", torch.__version__, "| CUDA found:", torch.cuda.is_available())'
+	@touch $@
+
+demo: setup ## draw the sample dataset, fine-tune the miniature on it, test, leave pictures (10 minutes on 2 cores)
+	$(GDINO) sample --root data/sample-source
+	$(GDINO) prepare --source data/sample-source --root data/sample
+	$(GDINO) fit --config configs/sample.yaml
+	$(GDINO) test --ckpt_path best
+
+prepare: setup ## make the tables: make prepare SOURCE=archive.zip [ROOT=data/facemask]
+	@test -n '$(SOURCE)' || { echo 'make prepare needs SOURCE=path/to/archive.zip or a folder with images/ and annotations/'; exit 2; }
+	$(GDINO) prepare --source '$(SOURCE)' --root '$(ROOT)'
+
+train: setup ## fine-tune: make train [CONFIG=configs/facemask.yaml]
+	$(BIN)/lightning fit --config '$(CONFIG)'
+
+evaluate: setup ## score the best checkpoint of the newest run on the test split: make evaluate [CKPT=path]
+	$(GDINO) test --ckpt_path '$(CKPT)'
+
+tensorboard: setup ## show the curves: make tensorboard [LOGDIR=runs]
+	$(BIN)/tensorboard --logdir '$(LOGDIR)'
+
+test: lint types imports unit ## everything that decides whether a change lands
+
+lint: setup ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+imports: setup ## the one-way rule between rooms
+	$(BIN)/lint-imports
+
+unit: setup ## the tests
+	$(BIN)/pytest
+
+format: setup ## rewrite files in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove caches, not data, runs or .venv
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

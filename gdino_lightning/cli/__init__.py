@@ -1,0 +1,87 @@
+"""The command line: one program, three doors (`gdino`, `lightning`, `python -m gdino_lightning`).
+
+Help, errors and exit codes are here; nothing heavy is imported until a verb runs.
+"""
+
+import errno
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from gdino_lightning import __version__
+from gdino_lightning.errors import GdinoError
+
+BAD_INPUT, NON_FINITE, DISK, INTERRUPTED = 2, 3, 4, 130  # exit codes
+LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
+VERBS = {
+    "sample": "draw the sample dataset: pictures and VOC XML, no download",
+    "prepare": "VOC XML (zip or folder) -> tables and a train/test split",
+    "fit": "fine-tune: --config configs/facemask.yaml",
+    "validate": "score the validation part",
+    "test": "score the test split: --ckpt_path runs/latest/checkpoints/best.ckpt",
+    "predict": "detect on the test pictures and write predictions.csv",
+}
+_USAGE = """usage: gdino VERB [options]      (also `lightning VERB`, `python -m gdino_lightning VERB`)
+
+Fine-tune Grounding DINO on your own objects.
+
+{verbs}
+
+gdino VERB --help     the options of one verb
+gdino --version
+
+exit codes: 0 done, 2 bad input, 3 non-finite numbers, 4 disk, 130 interrupted
+"""
+
+
+def usage() -> str:
+    """Return the text of `gdino --help`."""
+    return _USAGE.format(verbs="\n".join(f"  {verb:<10}{text}" for verb, text in VERBS.items()))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code; every expected error is one line on standard error.
+
+    Args:
+        argv: The arguments, without the program's name; None takes those of the process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else BAD_INPUT
+    if arguments[0] == "--version":
+        print(f"gdino-lightning {__version__}")
+        return 0
+    if arguments[0] not in VERBS:
+        return _fail(f"there is no verb {arguments[0]!r}; `gdino --help` lists them", BAD_INPUT)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return _run(arguments[0], arguments[1:])
+    except GdinoError as error:
+        return _fail(str(error), BAD_INPUT)
+    except FloatingPointError as error:
+        return _fail(f"{error}. The last good checkpoint is untouched.", NON_FINITE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        return _fail(f"{error.filename or 'disk'}: {error.strerror}; free space or choose another folder", DISK)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+
+
+def _run(verb: str, rest: list[str]) -> int:
+    if verb in LIGHTNING_VERBS:
+        # Albumentations looks for a newer release at import; nothing here touches the network unasked.
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        from gdino_lightning.cli.lightning_verbs import run_lightning
+
+        return run_lightning(verb, rest)
+    from gdino_lightning.cli.data_verbs import run_prepare, run_sample
+
+    return {"sample": run_sample, "prepare": run_prepare}[verb](rest)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"gdino: {message}", file=sys.stderr)
+    return code

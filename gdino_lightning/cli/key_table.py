@@ -1,0 +1,54 @@
+"""`gdino fit --help`: our own keys with their defaults, read from the signatures and docstrings they document."""
+
+import inspect
+import re
+import textwrap
+from typing import Any
+
+from gdino_lightning.data.datamodule import DetectionDataModule
+from gdino_lightning.training.module import GroundingDinoModule
+
+_HEAD = """usage: gdino {verb} --config FILE [--key value ...]
+
+Keys of the YAML file and flags of the command line are the same; flags win.
+
+  --config FILE          a configuration, for example configs/sample.yaml
+  --ckpt_path PATH       a checkpoint of a run, a run folder, `best` or `last` (of the newest run); brings classes,
+                         prompt, model and data settings with it; `fit` resumes there
+  --run FOLDER           folder of a new run (default runs/run)
+  --seed_everything N    seed of all random numbers (default 0)
+  --print_config         print the complete configuration and stop
+  --help_all             every key, those of Lightning's Trainer too
+"""
+
+
+def key_table(verb: str) -> str:
+    """Return the help of one of Lightning's verbs.
+
+    Args:
+        verb: `fit`, `validate`, `test` or `predict`.
+    """
+    sections = [_section("model", GroundingDinoModule), _section("data", DetectionDataModule)]
+    trainer = "  --trainer.max_epochs N, --trainer.accelerator, --trainer.devices, --trainer.precision, ...: --help_all"
+    return "\n".join([_HEAD.format(verb=verb), *sections, trainer])
+
+
+def _section(prefix: str, owner: type[Any]) -> str:
+    described = dict(_described_arguments(inspect.getdoc(owner) or ""))
+    lines = []
+    for name, parameter in inspect.signature(owner.__init__).parameters.items():
+        if name == "self":
+            continue
+        default = "required" if parameter.default is inspect.Parameter.empty else f"default {parameter.default}"
+        lines.append(f"  --{prefix}.{name} ({default})")
+        lines.append(textwrap.indent(textwrap.fill(described[name], 96), " " * 6))
+    return "\n".join([*lines, ""])
+
+
+def _described_arguments(docstring: str) -> list[tuple[str, str]]:
+    """Split the `Args:` section of a docstring into names and texts."""
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.MULTILINE | re.DOTALL)
+    entries = re.findall(
+        r"^    (\w+): (.*?)(?=^    \w|\Z)", section.group(1) if section else "", re.MULTILINE | re.DOTALL
+    )
+    return [(name, " ".join(text.split())) for name, text in entries]

@@ -1,0 +1,160 @@
+"""`fit`, `validate`, `test` and `predict`: Lightning's own verbs, with run folders and self-describing checkpoints.
+
+What differs from a plain LightningCLI, and why: a checkpoint's hyper-parameters must not silently beat the command line
+on `fit`; `test --ckpt_path x` takes classes, prompt and model from the checkpoint and the data settings from the run's
+own config.yaml; every run has one folder, whose metrics.csv is never truncated.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from gdino_lightning.cli.runs import CONFIG_NAME, link_latest, new_run, resolve_checkpoint, run_of
+from gdino_lightning.data.datamodule import DetectionDataModule
+from gdino_lightning.errors import ConfigError
+from gdino_lightning.model.pretrained import read_checkpoint
+from gdino_lightning.training.metrics_csv import MetricsCSVLogger
+from gdino_lightning.training.module import GroundingDinoModule
+
+_INTERRUPTED = 130
+_TRAINER_DEFAULTS = {
+    "max_epochs": 12,
+    "gradient_clip_val": 0.1,  # every published recipe clips at 0.1
+    "num_sanity_val_steps": -1,  # the whole validation before the first step: the zero-shot row
+    "use_distributed_sampler": False,  # our sampler deals the canvases to the ranks itself
+    "logger": True,
+    "log_every_n_steps": 10,
+}
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes config.yaml into a new run folder, on `fit` only: a test must not overwrite what training used."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the configuration, once."""
+        path = Path(trainer.default_root_dir) / CONFIG_NAME
+        if stage == "fit" and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
+            link_latest(path.parent)
+
+
+class GdinoCLI(LightningCLI):
+    """LightningCLI over our module and data module."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run folder; the model owns the prompt and the data module is told it."""
+        parser.add_argument(
+            "--run",
+            type=str,
+            default="runs/run",
+            help="folder of the run; -2, -3, ... is added to a used one",
+        )
+        parser.link_arguments("model.phrases", "data.phrases")
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: Lightning would let the checkpoint's hyper-parameters beat the command line."""
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run folder: that of the checkpoint, or a new one."""
+        options = self.config[self.subcommand]
+        run = run_of(Path(options.ckpt_path)) if options.ckpt_path else None
+        self.run_folder = run or new_run(Path(options.run))
+        options.trainer.default_root_dir = str(self.run_folder)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Attach TensorBoard and metrics.csv of the run folder, unless loggers are configured or switched off."""
+        if self.config[self.subcommand].trainer.logger is True:
+            kwargs["logger"] = [
+                TensorBoardLogger(self.run_folder, name="", version="", sub_dir="tensorboard"),
+                MetricsCSVLogger(self.run_folder),
+            ]
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Check monitors before the first epoch is spent."""
+        known = self.model.metric_names()
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # Trainer sets it by its connector
+            monitor = getattr(callback, "monitor", None)
+            if isinstance(monitor, str) and monitor not in known:
+                raise ConfigError(
+                    f"{type(callback).__name__}: monitor {monitor!r} is never logged; known: {', '.join(known)}"
+                )
+
+    def after_fit(self) -> None:
+        """Say where the run is and what to do next."""
+        best = self.run_folder / "checkpoints" / "best.ckpt"
+        _say(f"run folder: {self.run_folder}")
+        if best.is_file():
+            _say(f"next: gdino test --ckpt_path {best}")
+
+    def after_test(self) -> None:
+        """Say what to look at next."""
+        _say(f"pictures and plots: {self.run_folder / 'report'}    curves: tensorboard --logdir {self.run_folder}")
+
+
+def run_lightning(verb: str, arguments: Sequence[str]) -> int:
+    """Run one of Lightning's verbs and return the exit code."""
+    if any(argument in ("-h", "--help") for argument in arguments):
+        from gdino_lightning.cli.key_table import key_table
+
+        _say(key_table(verb))
+        return 0
+    expanded = ["--help" if argument == "--help_all" else argument for argument in arguments]
+    arguments = [verb, *_with_checkpoint(verb, expanded)]
+    argv, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI warns when both are there
+    try:
+        GdinoCLI(
+            GroundingDinoModule,
+            DetectionDataModule,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            trainer_defaults=_TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=arguments,
+        )
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            _say("interrupted; resume with: gdino fit --ckpt_path last")
+            return _INTERRUPTED
+        return stop.code if isinstance(stop.code, int) else 1
+    finally:
+        sys.argv = argv
+    return 0
+
+
+def _with_checkpoint(verb: str, arguments: list[str]) -> list[str]:
+    """Complete the arguments from what `--ckpt_path` knows; whatever the user gave stays last and wins."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--ckpt_path")
+    parser.add_argument("-c", "--config", action="append")
+    given, rest = parser.parse_known_args(arguments)
+    if given.ckpt_path in (None, "null"):
+        return arguments
+    checkpoint = resolve_checkpoint(given.ckpt_path)
+    run = run_of(checkpoint)
+    configs = given.config or ([str(run / CONFIG_NAME)] if run else [])
+    if not configs and not any(argument.startswith("--data.root") for argument in rest):
+        raise ConfigError(
+            f"{checkpoint}: no {CONFIG_NAME} in its run folder; say where the data is with --data.root or --config"
+        )
+    completed = [f"--config={config}" for config in configs]
+    if verb != "fit" and not given.config:
+        saved = read_checkpoint(checkpoint)["hyper_parameters"]
+        completed += [f"--model.{key}={json.dumps(value)}" for key, value in saved.items()]
+    return [*completed, f"--model.weights={checkpoint}", f"--ckpt_path={checkpoint}", *rest]
+
+
+@rank_zero_only
+def _say(text: str) -> None:
+    print(text, flush=True)

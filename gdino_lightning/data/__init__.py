@@ -1,0 +1,1 @@
+"""Pictures and boxes: annotations in, typed batches out."""

@@ -1,0 +1,259 @@
+"""The data module: tables and pictures on disk in, loaders of typed batches of one canvas each out."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from gdino_lightning.data.batch import CanvasSampler, Sample, collate
+from gdino_lightning.data.canvas import Sizing
+from gdino_lightning.data.dataset import DetectionDataset
+from gdino_lightning.data.prepare import prepare
+from gdino_lightning.data.sample import draw_sample
+from gdino_lightning.data.split import hold_out, split_names
+from gdino_lightning.data.table import TABLE_NAME, Picture, read_split
+from gdino_lightning.data.transforms import Augmentation
+from gdino_lightning.errors import ConfigError, DatasetError
+
+SAMPLE = "sample"  # the value of `source` that asks for the drawn dataset
+AUGMENTATION = Augmentation()
+
+_log = logging.getLogger(__name__)
+
+
+class DetectionDataModule(LightningDataModule):
+    """Pictures and boxes of `root/train` and `root/test` as batches of one canvas each.
+
+    Args:
+        root: folder with `train/` and `test/`, made from `source` where it is missing.
+        phrases: class name -> wording, or class names; linked from the model, which owns them. The order
+            gives the class indices.
+        source: folder or zip that `gdino prepare` accepts, or "sample" to draw the sample dataset beside
+            `root`.
+        num_train: pictures that `prepare` puts into train; the rest is the test split.
+        split_seed: seed of that split.
+        val: fraction of the training pictures held out for validation, or "test" to validate on the test
+            split.
+        val_seed: seed of the held-out part.
+        batch_size: pictures in a training batch.
+        eval_batch_size: pictures in an evaluation batch; null for `batch_size`.
+        short_side: px that the short side of a picture becomes.
+        long_side_max: px that the long side does not exceed.
+        canvas_multiple: px; canvas sides are multiples of it.
+        train_short_sides: short sides that training batches draw from; null for `short_side` alone. The
+            longest long side keeps its ratio to each.
+        augmentation: probabilities of the training augmentations; null for none.
+        num_workers: processes that load pictures; 0 loads in the main process.
+        pin_memory: load into page-locked memory where CUDA is there.
+        cache: keep decoded pictures in memory.
+        seed: order, scales and augmentation follow from it and the epoch.
+        limit_train_pictures: train on this many, drawn by `seed`; null for all.
+        evaluate_on_train: validate and test on the training pictures, to check that the model can overfit.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        DatasetError: a class name is not a text.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        phrases: dict[str, str] | list[str] | None = None,
+        source: str | None = None,
+        num_train: int = 600,
+        split_seed: int = 0,
+        val: float | Literal["test"] = 0.1,
+        val_seed: int = 0,
+        batch_size: int = 4,
+        eval_batch_size: int | None = None,
+        short_side: int = 800,
+        long_side_max: int = 1333,
+        canvas_multiple: int = 64,
+        train_short_sides: list[int] | None = None,
+        augmentation: Augmentation | None = AUGMENTATION,
+        num_workers: int = 2,
+        pin_memory: bool = True,
+        cache: bool = False,
+        seed: int = 0,
+        limit_train_pictures: int | None = None,
+        evaluate_on_train: bool = False,
+    ) -> None:
+        super().__init__()
+        # a checkpoint holds plain types only, so that it loads with weights_only=True
+        self.save_hyperparameters(logger=False, ignore=["augmentation"])
+        self.classes = _class_names(phrases or [])
+        self._root = Path(root)
+        self._source = source
+        self._num_train, self._split_seed = num_train, split_seed
+        self._val, self._val_seed = val, val_seed
+        self._batch_size, self._eval_batch_size = batch_size, eval_batch_size or batch_size
+        self._sizing = Sizing(short_side, long_side_max, canvas_multiple)
+        self._train_short_sides = train_short_sides or []
+        self._augmentation = augmentation
+        self._num_workers, self._pin_memory, self._cache = num_workers, pin_memory, cache
+        self._seed = seed
+        self._limit_train_pictures = limit_train_pictures
+        self._evaluate_on_train = evaluate_on_train
+        self._splits: dict[str, list[Picture]] = {}
+        self._datasets: dict[str, DetectionDataset] = {}
+        _check_positive(
+            batch_size=self._batch_size,
+            eval_batch_size=self._eval_batch_size,
+            train_short_sides=min(self._train_short_sides, default=1),
+            limit_train_pictures=1 if limit_train_pictures is None else limit_train_pictures,
+        )
+
+    def prepare_data(self) -> None:
+        """Make `root` from `source`, where a table is missing.
+
+        Raises:
+            DatasetError: there is nothing to make it from, or `source` cannot be used.
+        """
+        missing = [p for p in (self._root / split / TABLE_NAME for split in ("train", "test")) if not p.is_file()]
+        if not missing:
+            return
+        if self._source is None:
+            raise DatasetError(
+                f"{missing[0]}: no such table; run `gdino prepare --source PATH --root {self._root}`, "
+                "or set data.source"
+            )
+        source = Path(self._source)
+        if self._source == SAMPLE:
+            source = self._root.with_name(f"{self._root.name}-source")
+            draw_sample(source)
+        _log.info("%s", prepare(source, self._root, num_train=self._num_train, seed=self._split_seed))
+
+    def setup(self, stage: str) -> None:
+        """Read the tables that a stage needs and check their labels; each is read once.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+
+        Raises:
+            ConfigError: no classes were given, or the trainer asks for `overfit_batches`.
+            DatasetError: a table cannot be used, or holds a label that is no class.
+        """
+        if not self.classes:
+            raise ConfigError("data.phrases is empty: give the class names (with the command line: model.phrases)")
+        if getattr(self.trainer, "overfit_batches", 0):
+            raise ConfigError(
+                "trainer.overfit_batches would replace the sampler of canvases: "
+                "use data.limit_train_pictures and data.evaluate_on_train"
+            )
+        parts = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
+        for part in parts:
+            if part not in self._datasets:
+                self._datasets[part] = DetectionDataset(
+                    self._pictures(part),
+                    self.classes,
+                    augmentation=self._augmentation if part == "train" else None,
+                    seed=self._seed,
+                    cache=self._cache,
+                )
+
+    def train_dataloader(self) -> DataLoader[list[Sample]]:
+        """Batches of the training pictures: shuffled, scaled and augmented."""
+        dataset = self._datasets["train"]
+        sampler = CanvasSampler(
+            dataset.sizes,
+            self._batch_size,
+            self._sizing,
+            short_sides=self._train_short_sides,
+            shuffle=True,
+            seed=self._seed,
+        )
+        return self._loader(dataset, sampler)
+
+    def val_dataloader(self) -> DataLoader[list[Sample]]:
+        """Batches of the validation pictures."""
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader[list[Sample]]:
+        """Batches of the test pictures."""
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[list[Sample]]:
+        """Batches of the test pictures."""
+        return self._eval_loader("test")
+
+    def _eval_loader(self, part: str) -> DataLoader[list[Sample]]:
+        dataset = self._datasets[part]
+        return self._loader(dataset, CanvasSampler(dataset.sizes, self._eval_batch_size, self._sizing))
+
+    def _loader(self, dataset: DetectionDataset, sampler: CanvasSampler) -> DataLoader[list[Sample]]:
+        return DataLoader(
+            dataset,
+            batch_size=None,  # the sampler yields whole batches
+            sampler=sampler,
+            collate_fn=collate,
+            num_workers=self._num_workers,
+            persistent_workers=self._num_workers > 0,
+            worker_init_fn=_init_worker,
+            pin_memory=self._pin_memory and torch.cuda.is_available(),
+        )
+
+    def _pictures(self, part: str) -> list[Picture]:
+        """The pictures of "train", "val" or "test"."""
+        if part != "train" and self._evaluate_on_train:
+            return self._pictures("train")
+        if part == "test" or (part == "val" and self._val == "test"):
+            return self._read("test")
+        pictures = self._read("train")
+        if self._val != "test":
+            kept, held_out = hold_out([picture.name for picture in pictures], self._val, self._val_seed)
+            pictures = _named(pictures, held_out if part == "val" else kept)
+        limit = self._limit_train_pictures
+        if part == "train" and limit is not None and limit < len(pictures):
+            chosen, _ = split_names([picture.name for picture in pictures], limit, self._seed)
+            pictures = _named(pictures, chosen)
+        return pictures
+
+    def _read(self, split: str) -> list[Picture]:
+        """Read a split once and compare its labels with the classes."""
+        if split not in self._splits:
+            pictures = read_split(self._root / split)
+            found = {label for picture in pictures for label in picture.labels}
+            if unknown := sorted(found.difference(self.classes)):
+                raise DatasetError(
+                    f"{self._root / split / TABLE_NAME}: labels {', '.join(unknown)} are no classes of the "
+                    f"model, which are {', '.join(self.classes)}; add them to model.phrases "
+                    "or correct the labels"
+                )
+            if split == "train" and (absent := [name for name in self.classes if name not in found]):
+                _log.warning("%s has no box of the classes: %s", self._root / split / TABLE_NAME, ", ".join(absent))
+            self._splits[split] = pictures
+        return self._splits[split]
+
+
+def _class_names(phrases: Mapping[str, str] | Sequence[str]) -> list[str]:
+    """Class names in order; YAML turns some of them into other types, silently."""
+    for name in phrases:
+        if not isinstance(name, str):
+            raise DatasetError(
+                f"phrases: class name {name!r} was read as {type(name).__name__}, not as text: "
+                "YAML reads yes, no, on, off and numbers so; put the name in quotes"
+            )
+    names = list(phrases)
+    if len(set(names)) != len(names):
+        raise ConfigError(f"phrases: a class name appears twice in {', '.join(names)}")
+    return names
+
+
+def _named(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:
+    wanted = set(names)
+    return [picture for picture in pictures if picture.name in wanted]
+
+
+def _check_positive(**settings: int) -> None:
+    for name, value in settings.items():
+        if value < 1:
+            raise ConfigError(f"data.{name} is {value}: it must be at least 1")
+
+
+def _init_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # each worker is one process on one core

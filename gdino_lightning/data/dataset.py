@@ -1,0 +1,103 @@
+"""The pictures of one split as samples on their canvases."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gdino_lightning.boxes import xyxy_px_to_cxcywh_norm
+from gdino_lightning.data.batch import Request, Sample, Target
+from gdino_lightning.data.canvas import normalise_on_canvas, resize
+from gdino_lightning.data.images import read_rgb
+from gdino_lightning.data.table import Picture
+from gdino_lightning.data.transforms import Augmentation, Augmenter
+from gdino_lightning.errors import DatasetError
+
+
+class DetectionDataset(Dataset[list[Sample]]):
+    """Makes the samples that a `CanvasSampler` asks for; an item is the samples of one batch.
+
+    A sample follows from its request, the settings here and the stored picture alone.
+
+    Args:
+        pictures: the split, in the order of the image ids.
+        classes: class names; a label becomes its place among them.
+        augmentation: changes for training; None for evaluation.
+        seed: with the epoch and the image id, what the augmentation draws follow from.
+        cache: keep all decoded pictures in memory (3 bytes a pixel: 360 kB at 400x300 px). They are decoded
+            here, once, so that worker processes that are forked share them; spawned workers get a copy each.
+
+    Raises:
+        DatasetError: a label is unknown or, with `cache`, a picture cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        classes: Sequence[str],
+        *,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        cache: bool = False,
+    ) -> None:
+        self._pictures = list(pictures)
+        self._augmenter = None if augmentation is None else Augmenter(augmentation)
+        self._seed = seed
+        indices = {name: index for index, name in enumerate(classes)}
+        self._labels = [_labels(picture, indices) for picture in self._pictures]
+        self._cached = [read_rgb(picture.path) for picture in self._pictures] if cache else None
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, requests: Sequence[Request]) -> list[Sample]:
+        """The samples of one batch.
+
+        Raises:
+            DatasetError: a picture cannot be decoded.
+        """
+        return [self.sample(request) for request in requests]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(width, height) px of every stored picture."""
+        return [(picture.width, picture.height) for picture in self._pictures]
+
+    def sample(self, request: Request) -> Sample:
+        """One picture, augmented in training, resized, normalised and laid on the canvas asked for."""
+        index = request.index
+        picture = self._pictures[index]
+        rgb = self._cached[index] if self._cached else read_rgb(picture.path)
+        boxes_px, labels = torch.from_numpy(picture.boxes_px), self._labels[index]
+        if self._augmenter:
+            self._augmenter.seed(self._seed, request.epoch, index)
+            rgb, augmented_px, rows = self._augmenter.geometric(rgb, picture.boxes_px)
+            boxes_px, labels = torch.from_numpy(augmented_px), labels[torch.from_numpy(rows)]
+        height, width = rgb.shape[:2]
+        boxes = xyxy_px_to_cxcywh_norm(boxes_px, width, height)
+        rgb = resize(rgb, request.sizing.resized_into(width, height, request.canvas))
+        if self._augmenter:
+            rgb = self._augmenter.photometric(rgb)
+        pixels, pixel_mask = normalise_on_canvas(rgb, request.canvas)
+        target = Target(
+            image_id=index,
+            image_path=str(picture.path),
+            width=picture.width,
+            height=picture.height,
+            boxes=boxes,
+            labels=labels,
+            boxes_px=None if self._augmenter else boxes_px,
+        )
+        return Sample(pixels, pixel_mask, target)
+
+
+def _labels(picture: Picture, indices: Mapping[str, int]) -> Tensor:
+    """Class indices (N,) int64 of a picture's boxes."""
+    for label in picture.labels:
+        if label not in indices:
+            raise DatasetError(
+                f"{picture.path}: label {label!r} is no class of the model, whose classes are "
+                f"{', '.join(indices)}; correct the label or add the class"
+            )
+    return torch.tensor([indices[label] for label in picture.labels], dtype=torch.int64)

@@ -1,0 +1,101 @@
+"""The only place that decodes pictures, so that every stage sees the same pixels.
+
+Pixels are those stored in the file: EXIF orientation is ignored, because boxes refer to stored pixels.
+Sixteen bits per channel become eight, grey becomes RGB, alpha is dropped, an animation gives its first frame.
+"""
+
+import io
+from pathlib import Path
+from typing import IO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gdino_lightning.errors import DatasetError
+
+MAX_PIXELS = 100_000_000
+
+# only what is accepted here: Pillow's readers of rarer formats never see the file
+_PIL_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+_JPEG_START = b"\xff\xd8\xff"
+_JPEG_SCAN = b"\xff\xda"
+_JPEG_END = b"\xff\xd9"
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a picture as (H, W, 3) uint8 RGB.
+
+    Raises:
+        DatasetError: The file is missing, no picture, damaged, cut short or above 100 megapixels.
+    """
+    return decode_rgb(_read_bytes(path), str(path))
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Read (width, height) in px from a picture's header, without decoding it.
+
+    Raises:
+        DatasetError: The file is missing, no picture or above 100 megapixels.
+    """
+    try:
+        with path.open("rb") as file:
+            return _header_size(file, str(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def decode_rgb(data: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """Decode the bytes of a picture file to (H, W, 3) uint8 RGB; `name` is for messages.
+
+    Raises:
+        DatasetError: The bytes are no picture, damaged, cut short or above 100 megapixels.
+    """
+    width, height = _header_size(io.BytesIO(data), name)
+    _check_jpeg_end(data, name)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise DatasetError(f"{name}: cannot be decoded ({error.err}); save the picture again") from error
+    if bgr is None:
+        raise DatasetError(f"{name}: damaged or of an unknown kind; save the picture again as PNG or JPEG")
+    rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    if rgb.shape != (height, width, 3):
+        raise DatasetError(f"{name}: header says {width}x{height} px but {rgb.shape[1]}x{rgb.shape[0]} decode")
+    return rgb
+
+
+def _header_size(file: IO[bytes], name: str) -> tuple[int, int]:
+    try:
+        with Image.open(file, formats=_PIL_FORMATS) as image:
+            width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise DatasetError(f"{name}: {error}; scale the picture down") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DatasetError(f"{name}: not a picture that can be read ({_reason(error)})") from error
+    if width * height > MAX_PIXELS:
+        raise DatasetError(f"{name}: {width}x{height} px is above {MAX_PIXELS:,} pixels; scale the picture down")
+    return width, height
+
+
+def _check_jpeg_end(data: bytes, name: str) -> None:
+    """Refuse a JPEG whose last scan has no end marker: OpenCV before 5 fills the rest with grey, silently."""
+    if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+        raise DatasetError(f"{name}: the JPEG is cut short (no end marker); copy or save the picture again")
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DatasetError:
+    return DatasetError(f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions")
+
+
+def _reason(error: Exception) -> str:
+    # Pillow puts the address of the in-memory file into its text, which helps nobody
+    return "unknown format" if "cannot identify" in str(error) else str(error)

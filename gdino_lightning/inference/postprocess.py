@@ -1,0 +1,122 @@
+"""From logits and boxes to detections: one score for each (query, phrase), never a glued text.
+
+Letters: B pictures, Q queries, T text tokens, P phrases, K detections of one picture.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gdino_lightning.boxes import clip_xyxy_px, cxcywh_norm_to_xyxy_px, pairwise_iou
+
+ScoreOf = Literal["mean", "max"]
+
+
+@dataclass
+class Detections:
+    """What was found in one picture, highest score first.
+
+    Attributes:
+        boxes: (K, 4) float32 xyxy_px in the stored picture.
+        scores: (K,) float32 in 0..1.
+        labels: (K,) int64 class indices, in the order of the phrases.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of detections, K."""
+        return len(self.scores)
+
+    def select(self, index: Tensor) -> "Detections":
+        """Return the detections that an index or a mask of shape (K,) picks, in its order."""
+        return Detections(self.boxes[index], self.scores[index], self.labels[index])
+
+    def cpu(self) -> "Detections":
+        """Return a copy of the detections in the main memory."""
+        return Detections(self.boxes.cpu(), self.scores.cpu(), self.labels.cpu())
+
+
+def phrase_scores(logits: Tensor, phrase_map: Tensor, how: ScoreOf = "mean") -> Tensor:
+    """Score every query for every phrase: the mean or the maximum of its tokens' probabilities.
+
+    Args:
+        logits: (B, Q, T); tokens of no phrase ("[CLS]", ".", padding) may hold -inf.
+        phrase_map: (P, T), or (B, P, T) where prompts differ, bool: True where a token belongs to the phrase.
+        how: "mean" or "max".
+
+    Returns:
+        (B, Q, P) float32 in 0..1; 0 for a phrase without a token (the padding of shorter prompts).
+
+    Raises:
+        ValueError: `how` is neither "mean" nor "max".
+    """
+    if how not in ("mean", "max"):
+        raise ValueError(f"score must be 'mean' or 'max', not {how!r}")
+    probabilities = logits.float().sigmoid()
+    members = phrase_map.expand(len(logits), -1, -1)
+    if how == "mean":
+        sums = probabilities @ members.float().transpose(1, 2)
+        return sums / members.sum(-1).clamp(min=1)[:, None]
+    # one phrase at a time: (B, Q, P, T) at once would be 74 MB a picture for 80 classes
+    columns = [(probabilities * members[:, p, None]).amax(-1) for p in range(members.shape[1])]
+    return torch.stack(columns, dim=-1)
+
+
+def nms(detections: Detections, iou: float) -> Detections:
+    """Suppress, within each label only, what overlaps a higher score by more than `iou`.
+
+    Greedy and exact: a suppressed box suppresses nothing; of equal scores the first one stays. (OpenCV's
+    version drops scores of 0 and lets any two boxes without an area suppress one another.)
+    """
+    same_label = detections.labels[:, None] == detections.labels[None]
+    # on the CPU, because the loop below would wait for a GPU once for each box
+    rivals = ((pairwise_iou(detections.boxes, detections.boxes) > iou) & same_label).triu(1).cpu()
+    keep = torch.ones(len(detections), dtype=torch.bool)
+    for i in range(len(detections)):
+        if keep[i]:
+            keep &= ~rivals[i]
+    return detections.select(keep.to(detections.boxes.device))
+
+
+def postprocess(
+    logits: Tensor,
+    boxes: Tensor,
+    phrase_map: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    *,
+    top_k: int = 300,
+    score: ScoreOf = "mean",
+    score_threshold: float = 0.0,
+    nms_iou: float | None = None,
+) -> list[Detections]:
+    """Take the best (query, phrase) pairs of every picture as its detections.
+
+    Args:
+        logits: (B, Q, T) query-token dot products.
+        boxes: (B, Q, 4) cxcywh_norm, relative to the picture's own size.
+        phrase_map: (P, T) or (B, P, T) bool.
+        sizes: (width, height) px of the B stored pictures.
+        top_k: pairs kept for each picture; ties go to the lower query, then the lower phrase.
+        score: how the tokens of a phrase make its score.
+        score_threshold: only higher scores are kept, so a phrase without a token never is.
+        nms_iou: overlap above which a lower score of the same label is dropped; None keeps all.
+
+    Returns:
+        One `Detections` for each picture, its boxes clipped to the picture.
+    """
+    scores = phrase_scores(logits, phrase_map, score)
+    found = []
+    for picture_scores, picture_boxes, (width, height) in zip(scores, boxes.float(), sizes, strict=True):
+        best, pair = picture_scores.flatten().sort(descending=True, stable=True)
+        pair = pair[:top_k][best[:top_k] > score_threshold]
+        query, label = pair // picture_scores.shape[-1], pair % picture_scores.shape[-1]
+        corners = clip_xyxy_px(cxcywh_norm_to_xyxy_px(picture_boxes[query], width, height), width, height)
+        detections = Detections(corners, picture_scores[query, label], label)
+        found.append(detections if nms_iou is None else nms(detections, nms_iou))
+    return found

@@ -1,0 +1,1 @@
+"""The network: the stages of Grounding DINO over the modules of transformers."""

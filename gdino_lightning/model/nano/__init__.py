@@ -1,0 +1,58 @@
+"""The miniature: Grounding DINO's architecture at under two million parameters, for tests, demos and CPUs."""
+
+import torch
+from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
+
+from gdino_lightning.model.nano.tokenizer import PAD_ID, vocabulary
+
+WIDTH = 64  # transformers normalises in 32 groups, so the width is a multiple of 32
+MAX_TOKENS = 256
+
+
+def nano_config() -> GroundingDinoConfig:
+    """Describe the miniature: four-stage Swin, two text layers, two encoder and three decoder layers."""
+    backbone = SwinConfig(  # type: ignore[call-arg]  # out_indices is a property there, and accepted
+        embed_dim=24,
+        depths=[2, 2, 2, 1],
+        num_heads=[2, 4, 4, 8],
+        window_size=4,
+        drop_path_rate=0.0,
+        out_indices=[2, 3, 4],
+    )
+    text = BertConfig(
+        vocab_size=len(vocabulary()),
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=2 * WIDTH,
+        max_position_embeddings=MAX_TOKENS,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=PAD_ID,
+    )
+    return GroundingDinoConfig(
+        backbone_config=backbone,
+        text_config=text,
+        d_model=WIDTH,
+        num_queries=100,
+        encoder_layers=2,
+        decoder_layers=3,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=4 * WIDTH,
+        decoder_ffn_dim=4 * WIDTH,
+        max_text_len=MAX_TOKENS,
+        dropout=0.0,
+        fusion_droppath=0.0,
+    )
+
+
+def random_nano(seed: int = 0) -> GroundingDinoForObjectDetection:
+    """Build the miniature with weights drawn from `seed`, leaving the caller's random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = GroundingDinoForObjectDetection(nano_config())
+        # transformers zeroes the last layer of every such head, right for box refinement; here it would leave the
+        # queries without a position until the layer has grown
+        torch.nn.init.xavier_uniform_(model.model.decoder.reference_points_head.layers[-1].weight)
+        return model

@@ -1,0 +1,197 @@
+"""Weights in: the miniature, a hub id, a Hugging Face folder, a Lightning checkpoint or a run folder.
+
+Whatever the source, the result is the same triple: a transformers model, its tokenizer, and the prompt that was saved
+with the weights, if any. Nothing here runs code from a file: pickles are read with `weights_only=True` only.
+"""
+
+import json
+import logging
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    MMGroundingDinoConfig,
+    MMGroundingDinoForObjectDetection,
+)
+
+from gdino_lightning.errors import CheckpointError
+from gdino_lightning.model.detector import HuggingFaceDetector
+from gdino_lightning.model.nano import random_nano
+from gdino_lightning.model.nano.tokenizer import nano_tokenizer
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_KEY = "gdino"  # where a Lightning checkpoint keeps what `describe` returns
+STATE_PREFIX = "detector.model."  # the transformers model inside the LightningModule's state dict
+_FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
+    "grounding-dino": (GroundingDinoConfig, GroundingDinoForObjectDetection),
+    "mm-grounding-dino": (MMGroundingDinoConfig, MMGroundingDinoForObjectDetection),
+}
+
+
+@dataclass
+class Pretrained:
+    """A model with its words.
+
+    Attributes:
+        model: The transformers detector, in float32 on the CPU.
+        tokenizer: Its WordPiece tokenizer, without truncation or padding.
+        phrases: Class name -> wording saved with the weights; None for weights that know no classes.
+    """
+
+    model: HuggingFaceDetector
+    tokenizer: Tokenizer
+    phrases: dict[str, str] | None = None
+
+
+def load_pretrained(weights: str | Path, dropout: float | None = None) -> Pretrained:
+    """Load weights from any accepted source.
+
+    Args:
+        weights: `nano` or `nano-random`, a Lightning checkpoint (.ckpt), a run folder (its best checkpoint), a Hugging
+            Face folder, or a hub id such as `IDEA-Research/grounding-dino-tiny`.
+        dropout: Dropout of the detector while training; None keeps the configured one.
+
+    Raises:
+        CheckpointError: If the weights are missing, damaged, of another model, or the hub cannot be reached.
+    """
+    text = str(weights)
+    if text in ("nano", "nano-random"):
+        loaded = Pretrained(random_nano(), nano_tokenizer())
+    elif text.endswith(".ckpt"):
+        loaded = _from_checkpoint(Path(text))
+    elif (Path(text) / "checkpoints" / "best.ckpt").is_file():
+        loaded = _from_checkpoint(Path(text) / "checkpoints" / "best.ckpt")
+    elif text.endswith((".pth", ".pt", ".safetensors", ".bin")):
+        raise CheckpointError(
+            f"{text}: single weight files are not read yet; give the Hugging Face folder that holds it, or a .ckpt"
+        )
+    else:
+        loaded = _from_hugging_face(text)
+    if dropout is not None:
+        set_dropout(loaded.model, dropout)
+    return loaded
+
+
+def set_dropout(model: HuggingFaceDetector, dropout: float) -> None:
+    """Set the dropout of encoder and decoder layers; published fine-tuning recipes use 0, the hub's config says 0.1."""
+    model.config.dropout = dropout
+    for module in (*model.model.encoder.modules(), *model.model.decoder.modules()):
+        if isinstance(getattr(module, "dropout", None), float):
+            module.dropout = dropout
+
+
+def describe(model: HuggingFaceDetector, tokenizer: Tokenizer, phrases: dict[str, str]) -> dict[str, Any]:
+    """Describe a model in plain types, enough to rebuild it offline; stored in every checkpoint."""
+    return {
+        "config": json.loads(model.config.to_json_string(use_diff=False)),
+        "tokenizer": tokenizer.to_str(),
+        "phrases": dict(phrases),
+    }
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a Lightning checkpoint of this project without running code from it; tensors stay on disk until used.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, hostile, or not a checkpoint of this project.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; `ls {path.parent}` shows what is there")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused, it holds more than weights and plain values ({_first_line(error)})"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: damaged or not a checkpoint ({_first_line(error)}); use an earlier one"
+        ) from None
+    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path}: not a checkpoint of gdino-lightning; give one that `fit` wrote")
+    return checkpoint
+
+
+def build_described(description: dict[str, Any]) -> Pretrained:
+    """Build the architecture and tokenizer that `describe` recorded, with untrained weights."""
+    config_class, model_class = _family(description["config"].get("model_type"), "the checkpoint")
+    model = model_class(config_class.from_dict(description["config"]))
+    return Pretrained(model, Tokenizer.from_str(description["tokenizer"]), dict(description["phrases"]))
+
+
+def _from_checkpoint(path: Path) -> Pretrained:
+    checkpoint = read_checkpoint(path)
+    loaded = build_described(checkpoint[CHECKPOINT_KEY])
+    state = {
+        name.removeprefix(STATE_PREFIX): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(STATE_PREFIX)
+    }
+    try:
+        loaded.model.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its weights do not fit its own description: {error}") from None
+    return loaded
+
+
+def _from_hugging_face(source: str) -> Pretrained:
+    local = Path(source).is_dir()
+    if not local and (source.startswith((".", "/", "~")) or source.count("/") != 1):
+        raise CheckpointError(
+            f"{source}: no such folder or checkpoint; weights are `nano`, a .ckpt file, a run folder, a Hugging Face "
+            "folder, or a hub id such as IDEA-Research/grounding-dino-tiny"
+        )
+    try:
+        config = AutoConfig.from_pretrained(source)
+        _, model_class = _family(config.model_type, source)
+        model, report = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
+    except (OSError, ValueError) as error:
+        raise CheckpointError(_explain(source, local, error)) from None
+    _check_report(source, report)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return Pretrained(model, tokenizer)
+
+
+def _explain(source: str, local: bool, error: Exception) -> str:
+    if local:
+        return f"{source}: cannot be loaded as a Hugging Face folder ({_first_line(error)})"
+    return (
+        f"{source}: not in the cache and the hub did not give it ({_first_line(error)}); either download it where "
+        "there is a network and give the folder (--model.weights path/to/folder), or try everything offline with "
+        "--config configs/sample.yaml"
+    )
+
+
+def _check_report(source: str, report: dict[str, Any]) -> None:
+    """Refuse a folder in which a weight is missing or misshaped; transformers would draw it at random."""
+    # `swin.layernorm` normalises nothing here (detection reads the stages) and is absent from released weights.
+    missing = sorted(name for name in report["missing_keys"] if ".layernorm." not in name)
+    wrong = sorted(str(item) for item in report.get("mismatched_keys", ()))
+    if missing or wrong:
+        listed = ", ".join((missing + wrong)[:5])
+        raise CheckpointError(
+            f"{source}: {len(missing)} weights are missing and {len(wrong)} have another shape ({listed}, ...); "
+            "the folder holds another architecture than its config.json says"
+        )
+
+
+def _family(model_type: str | None, source: str) -> tuple[type[Any], type[Any]]:
+    if model_type not in _FAMILIES:
+        raise CheckpointError(f"{source}: model_type is {model_type!r}, expected one of {', '.join(_FAMILIES)}")
+    return _FAMILIES[model_type]
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,168 @@
+"""Checkpoints at the end of every epoch: the best and the newest to choose from, and one that resumes."""
+
+import logging
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from gdino_lightning.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+class EpochCheckpoints(Checkpoint):
+    """Saves three kinds of files when an epoch and its validation are done, and never in between.
+
+    - `epoch-NN.ckpt`: weights only, NN as in metrics.csv (from 00). `keep` of them stay: newest and best.
+    - `best.ckpt`: weights only, the best epoch so far (a hard link where the disk allows it).
+    - `last.ckpt`: with optimizer, schedule, counters and callbacks; resumes with the next epoch.
+
+    Only full epochs are saved, because Lightning 2.6 repeats steps when it resumes within one. Every file is
+    written beside its place and then moved there, so a crash leaves the file of the epoch before. A score is
+    the monitored value of a validation that ran in the epoch (not of an earlier one); NaN is none.
+
+    Args:
+        monitor: metric by which epochs are compared.
+        mode: `max` if higher is better, `min` if lower is.
+        keep: how many `epoch-NN.ckpt` stay, at least 1.
+        dirpath: where to save; by default `checkpoints` in the trainer's `default_root_dir`.
+
+    Raises:
+        ConfigError: `mode` or `keep` cannot be used, `monitor` is a metric of a validation that never runs,
+            or (at the end of the first validation) nothing is logged under its name.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/map",
+        mode: Literal["max", "min"] = "max",
+        keep: int = 5,
+        dirpath: str | None = None,
+    ) -> None:
+        super().__init__()
+        if mode not in ("max", "min"):
+            raise ConfigError(f"checkpoints: mode is {mode!r}, expected 'max' or 'min'")
+        if keep < 1:
+            raise ConfigError(f"checkpoints: keep is {keep}, but at least the newest epoch (1) must stay")
+        self.monitor = monitor
+        self.mode = mode
+        self.keep = keep
+        self.dirpath = dirpath
+        self._scores: dict[int, float] = {}  # by epoch; only of validated epochs
+        self._validated = False  # in the present epoch
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the best score, the first of equal ones; None while there is no score."""
+        return min(self._scores, key=self._loss, default=None)
+
+    @property
+    def best_model_path(self) -> str:
+        """The path of best.ckpt, empty while there is none; Lightning reads it for `ckpt_path="best"`."""
+        return "" if self.best_epoch is None else str(self._folder / "best.ckpt")
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Settle the folder."""
+        if self.dirpath is None:
+            self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget restored scores whose best file is not here, as when the run resumes in another folder."""
+        if self._is_of_validation and not trainer.enable_validation:
+            raise ConfigError(
+                f"checkpoints: monitor is {self.monitor!r}, but there is no validation: "
+                "set limit_val_batches above 0, or monitor a metric of training"
+            )
+        found = self.best_epoch is None or Path(self.best_model_path).exists()
+        if not trainer.strategy.broadcast(found):
+            logger.warning("%s is missing: the best epoch is chosen among new ones", self.best_model_path)
+            self._scores.clear()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open an epoch: it has no score yet."""
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch has a score, and fail early where the monitored metric does not exist."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        self._validated = True
+        if self._is_of_validation:  # a metric of training appears at the end of the epoch only
+            self._score(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save this epoch and drop the ones that are neither among the best nor the newest."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # Lightning sets it outside the class
+            return
+        epoch = trainer.current_epoch
+        score = self._score(trainer) if self._validated or not self._is_of_validation else math.nan
+        if not math.isnan(score):
+            self._scores[epoch] = score
+        _save(trainer, self._path(epoch), weights_only=True)
+        if trainer.is_global_zero and self.best_epoch == epoch:
+            _link(self._path(epoch), self._folder / "best.ckpt")
+        _save(trainer, self._folder / "last.ckpt", weights_only=False)
+        if trainer.is_global_zero:
+            for dropped in set(range(epoch)) - self._kept(epoch):
+                self._path(dropped).unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the scores by epoch, in plain types."""
+        return {"scores": {str(epoch): score for epoch, score in self._scores.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the scores of the run that is resumed."""
+        self._scores = {int(epoch): score for epoch, score in state_dict["scores"].items()}
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.dirpath or "")  # settled in `setup`
+
+    @property
+    def _is_of_validation(self) -> bool:
+        return self.monitor.startswith("val")
+
+    def _score(self, trainer: Trainer) -> float:
+        metrics = trainer.callback_metrics
+        if self.monitor not in metrics:
+            names = ", ".join(sorted(metrics)) or "none"
+            raise ConfigError(f"checkpoints: monitor is {self.monitor!r}, but the logged metrics are: {names}")
+        return float(metrics[self.monitor])
+
+    def _loss(self, epoch: int) -> float:
+        return -self._scores[epoch] if self.mode == "max" else self._scores[epoch]
+
+    def _kept(self, newest: int) -> set[int]:
+        """Return the epochs whose files stay: the newest and the best of the others."""
+        others = sorted((e for e in self._scores if e != newest), key=self._loss)
+        return {newest, *others[: self.keep - 1]}
+
+    def _path(self, epoch: int) -> Path:
+        return self._folder / f"epoch-{epoch:02d}.ckpt"
+
+
+def _save(trainer: Trainer, path: Path, weights_only: bool) -> None:
+    """Save on all processes, as sharded strategies need it, and move the file into place on the first."""
+    temporary = path.with_name(path.name + ".tmp")
+    trainer.save_checkpoint(temporary, weights_only=weights_only)
+    if trainer.is_global_zero:
+        if temporary.is_file():  # a sharded strategy makes a folder
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def _link(source: Path, target: Path) -> None:
+    temporary = target.with_name(target.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, temporary)
+    temporary.replace(target)

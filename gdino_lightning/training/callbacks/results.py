@@ -1,0 +1,137 @@
+"""results.png: the curves of a run, drawn from its metrics.csv when training ends."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gdino_lightning.errors import ConfigError
+from gdino_lightning.training.metrics_csv import MetricsCSVLogger, Row, read_metrics
+
+_SIZES = ("val/map_small", "val/map_medium", "val/map_large")
+
+
+class ResultsPlot(Callback):
+    """Draws `report/results.png` in the run's folder when training ends, also when it ends with an error.
+
+    Raises:
+        ConfigError: no `MetricsCSVLogger` is attached to the trainer.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Fail before training rather than after it."""
+        if stage == "fit" and not trainer.fast_dev_run and _table(trainer) is None:  # type: ignore[attr-defined]
+            raise ConfigError("results.png is drawn from metrics.csv: add MetricsCSVLogger to trainer.logger")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        self._draw(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw what there is: most wanted when training went wrong."""
+        self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        table = _table(trainer)
+        if trainer.is_global_zero and table is not None and table.exists():
+            plot_results(table, table.parent / "report" / "results.png")
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The numbers of a metrics.csv by name and step.
+
+    Attributes:
+        names: columns, in the order of the file.
+        rows: rows, in the order of the file.
+        zero_shot: the one of the validation before the first step, empty where there was none.
+    """
+
+    names: list[str]
+    rows: list[Row]
+    zero_shot: Row
+
+    @classmethod
+    def read(cls, table: Path) -> "Curves":
+        """Read a metrics.csv; the first scored row is zero-shot if it stands at step 0."""
+        names, rows = read_metrics(table)
+        first = next((row for row in rows if "val/map" in row), {})
+        return cls(names, rows, first if first.get("step") == "0" else {})
+
+    def of(self, name: str) -> dict[int, float]:
+        """Return a curve, value by step; where a resumed run did steps again, its numbers."""
+        rows = self._trained() if name.startswith("val/") else self.rows
+        values = {int(row["step"]): float(row[name]) for row in rows if name in row and "step" in row}
+        missing = -1.0 if name.startswith("val/map") else math.nan  # COCO's -1: nothing to find
+        return {step: math.nan if values[step] == missing else values[step] for step in sorted(values)}
+
+    def best(self) -> tuple[str, int, float] | None:
+        """Return epoch, step and value of the highest val/map, the first of equal ones."""
+        scored = [row for row in self._trained() if not math.isnan(float(row.get("val/map", "nan")))]
+        if not scored:
+            return None
+        row = max(scored, key=lambda row: float(row["val/map"]))
+        return row.get("epoch", "?"), int(row["step"]), float(row["val/map"])
+
+    def _trained(self) -> list[Row]:
+        return [row for row in self.rows if row is not self.zero_shot]
+
+
+def plot_results(table: Path, picture: Path) -> None:
+    """Draw losses, their parts, mAP (all, by class, by size) and learning rates over optimizer steps.
+
+    Args:
+        table: a metrics.csv.
+        picture: the PNG to write; its folder is made.
+    """
+    curves = Curves.read(table)
+    figure = Figure(figsize=(15, 8), layout="constrained")
+    axes = list(figure.subplots(2, 3).flat)
+    _panel(axes[0], curves, "loss", lambda name: name in ("train/loss", "val/loss"))
+    _panel(axes[1], curves, "parts of the loss", lambda name: "/loss_" in name and not name.startswith("test"))
+    _panel(axes[2], curves, "mAP", lambda name: name in ("val/map", "val/map_50", "val/map_75"))
+    _panel(axes[3], curves, "mAP by class", lambda name: name.startswith("val/map/"))
+    _panel(axes[4], curves, "mAP by size", lambda name: name in _SIZES)
+    _panel(axes[5], curves, "learning rate", lambda name: name.startswith("lr-"))
+    best = curves.best()
+    for axis in axes[2:5]:
+        axis.set_ylim(0, 1)
+        if best is not None:
+            axis.axvline(best[1], color="black", linewidth=0.8, linestyle=":")
+    if best is not None:
+        figure.suptitle(f"best: epoch {best[0]}, val/map {best[2]:.3f}   (dotted line; stars: before training)")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=100)
+
+
+def _panel(axis: Axes, curves: Curves, title: str, wanted: Callable[[str], bool]) -> None:
+    names = [name for name in curves.names if wanted(name)]
+    for name in names:
+        values = curves.of(name)
+        marker = "" if len(values) > 60 else "."
+        (line,) = axis.plot(list(values), list(values.values()), marker=marker, linewidth=1.2, label=_short(name))
+        if name.startswith("val/map") and float(curves.zero_shot.get(name, -1)) >= 0:
+            axis.plot([0], [float(curves.zero_shot[name])], marker="*", color=line.get_color(), markersize=10)
+    axis.set_title(title)
+    axis.set_xlabel("optimizer step")
+    axis.grid(alpha=0.3)
+    _legend(axis, names)
+
+
+def _legend(axis: Axes, names: Sequence[str]) -> None:
+    if not names:
+        axis.text(0.5, 0.5, "not logged", ha="center", va="center", transform=axis.transAxes, color="grey")
+    elif len(names) <= 20:
+        axis.legend(fontsize="small")
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("val/map/")
+
+
+def _table(trainer: Trainer) -> Path | None:
+    return next((each.path for each in trainer.loggers if isinstance(each, MetricsCSVLogger)), None)

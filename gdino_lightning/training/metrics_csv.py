@@ -1,0 +1,126 @@
+"""metrics.csv: every logged number of a run in one wide table that resuming and testing only add to."""
+
+import csv
+import io
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+Row = dict[str, str]
+
+
+class MetricsCSVLogger(Logger):
+    """Writes <save_dir>/metrics.csv; Lightning's own CSV logger deletes the file on resume and on test.
+
+    A row holds all that was logged one after another for one step; a value that the row has already starts a
+    new one. Rows are on the disk as soon as they are logged. For a new column the table is written anew
+    beside the file and takes its place, so a reader or a crash sees the old table or the new one. Numbers are
+    printed so that they read back equal. Only the first process writes.
+
+    Args:
+        save_dir: folder of the run.
+    """
+
+    def __init__(self, save_dir: str | Path) -> None:
+        super().__init__()
+        self._save_dir = Path(save_dir)
+        self._columns: list[str] = []
+        self._rows: list[Row] = []
+        self._last_row_at = 0  # byte where the last row begins
+        self._is_ours = False  # False before the first log call: what is on the disk is kept as it is
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._save_dir / "metrics.csv"
+
+    @property
+    def save_dir(self) -> str:
+        """The folder of the run."""
+        return str(self._save_dir)
+
+    @property
+    def name(self) -> str:
+        """Empty: the folder is the run's own."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Empty: a run has one table."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Write nothing: settings are in the run's config.yaml and in its checkpoints."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float | Tensor], step: int | None = None) -> None:
+        """Add numbers to the row of `step`, and write it.
+
+        Args:
+            metrics: numbers or tensors of one element by name; `epoch` is a column like any other.
+            step: optimizer steps so far.
+        """
+        row = {"step": "" if step is None else str(step)} | {key: _text(value) for key, value in metrics.items()}
+        if not self._is_ours:
+            self._columns, self._rows = read_metrics(self.path)
+            self._rows.append(row)
+        elif self._fits_last(row):
+            self._rows[-1] |= row
+        else:
+            self._last_row_at = self.path.stat().st_size
+            self._rows.append(row)
+        self._write(new_columns=[key for key in ("epoch", *row) if key not in self._columns])
+
+    def _fits_last(self, row: Row) -> bool:
+        last = self._rows[-1]
+        return last["step"] == row["step"] and all(last.get(key, value) == value for key, value in row.items())
+
+    def _write(self, new_columns: list[str]) -> None:
+        self._columns += new_columns
+        if new_columns or not self._is_ours:
+            self._rewrite()
+            return
+        with self.path.open("r+b") as file:
+            # a row that is merged only gets longer, so it covers what was written of it before
+            file.seek(self._last_row_at)
+            file.write(self._line(self._rows[-1]))
+
+    def _rewrite(self) -> None:
+        self._save_dir.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        with temporary.open("wb") as file:
+            file.write(self._line(dict(zip(self._columns, self._columns, strict=True))))
+            file.writelines(self._line(row) for row in self._rows[:-1])
+            self._last_row_at = file.tell()
+            file.write(self._line(self._rows[-1]))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+        self._is_ours = True
+
+    def _line(self, row: Row) -> bytes:
+        line = io.StringIO(newline="")
+        csv.DictWriter(line, self._columns, restval="", lineterminator="\n").writerow(row)
+        return line.getvalue().encode()
+
+
+def read_metrics(path: Path) -> tuple[list[str], list[Row]]:
+    """Read the columns of a metrics.csv and its rows without their empty cells; nothing without a file."""
+    if not path.exists():
+        return [], []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file, restval="")
+        columns = list(reader.fieldnames or [])
+        return columns, [{key: row[key] for key in columns if row[key]} for row in reader]
+
+
+def _text(value: float | Tensor) -> str:
+    number = value.item() if isinstance(value, Tensor) else value
+    return str(number) if isinstance(number, int) else repr(float(number))

@@ -1,0 +1,249 @@
+"""The LightningModule: steps, logging and optimizer; network, objective and scores live in their own rooms."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from gdino_lightning.data.batch import Batch, Target
+from gdino_lightning.errors import CheckpointError
+from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
+from gdino_lightning.inference.postprocess import Detections, ScoreOf, postprocess
+from gdino_lightning.model.detector import GroundingDetector, StageOutputs
+from gdino_lightning.model.pretrained import (
+    CHECKPOINT_KEY,
+    Pretrained,
+    build_described,
+    describe,
+    load_pretrained,
+)
+from gdino_lightning.prompt import build_prompt, class_phrases
+from gdino_lightning.training.criterion import ClassWeights, Losses, SetCriterion
+from gdino_lightning.training.matcher import Truth
+from gdino_lightning.training.optimizer import (
+    Part,
+    Schedule,
+    build_optimizer,
+    is_unused,
+    parameter_groups,
+    part_of,
+    schedule_factor,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class GroundingDinoModule(LightningModule):
+    """Fine-tunes Grounding DINO on the classes of one prompt.
+
+    Args:
+        phrases: Class name -> wording the model reads (empty: the name, underscores as spaces), or class names alone.
+            Their order is the order of the class indices. Saved in every checkpoint.
+        weights: Where training starts: `nano` (a miniature for CPUs), a hub id, a Hugging Face folder, a Lightning
+            checkpoint or a run folder. Not stored in the checkpoint, which is complete in itself.
+        learning_rate: Rate of encoder, decoder and heads.
+        backbone_lr_multiplier: Rate of the picture backbone relative to `learning_rate`; 0 freezes it.
+        text_lr_multiplier: Rate of the text encoder relative to `learning_rate`; 0 freezes it.
+        weight_decay: Decay of matrices and kernels; norms and biases never decay.
+        optimizer: `adamw`, or `adam` as the tutorial has it.
+        schedule: `drop` to a tenth at 70 % of the steps, `cosine`, or `constant`.
+        warmup_steps: Steps over which the rate rises linearly.
+        class_weights: Weights of the class term in matching and loss: `match2_loss1` or `match1_loss2`.
+        dropout: Dropout in encoder and decoder; published fine-tuning recipes use 0.
+        token_score: How a phrase's token probabilities become one score: `mean` or `max`.
+        top_k: Detections kept per picture, over all queries and classes.
+
+    Raises:
+        PromptError: If a class or wording cannot be used.
+        CheckpointError: If the weights cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        phrases: dict[str, str | None] | list[str],
+        weights: str = "nano",
+        learning_rate: float = 1e-4,
+        backbone_lr_multiplier: float = 0.1,
+        text_lr_multiplier: float = 0.0,
+        weight_decay: float = 1e-4,
+        optimizer: Literal["adamw", "adam"] = "adamw",
+        schedule: Schedule = "drop",
+        warmup_steps: int = 100,
+        class_weights: ClassWeights = "match2_loss1",
+        dropout: float = 0.0,
+        token_score: ScoreOf = "mean",
+        top_k: int = 300,
+    ) -> None:
+        super().__init__()
+        self.phrases = class_phrases(phrases)
+        self.save_hyperparameters(ignore=["weights", "phrases"])
+        self.save_hyperparameters({"phrases": dict(self.phrases)})
+        self.multipliers: dict[Part, float] = {
+            "backbone": backbone_lr_multiplier,
+            "text": text_lr_multiplier,
+            "head": 1.0,
+        }
+        self.criterion = SetCriterion(class_weights)
+        self.val_map = CocoMeanAveragePrecision(self.class_names)
+        self.test_map = CocoMeanAveragePrecision(self.class_names)
+        self._adopt(load_pretrained(weights, dropout))
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes, in the order of their indices."""
+        return list(self.phrases)
+
+    def metric_names(self) -> list[str]:
+        """Names of everything that is logged while fitting: what callbacks can monitor."""
+        losses = [f"{stage}/loss{part}" for stage in ("train", "val") for part in ("", "_ce", "_bbox", "_giou")]
+        return [*losses, *(f"val/{name}" for name in self.val_map.metric_names())]
+
+    def forward(self, pixels: Tensor, pixel_mask: Tensor) -> StageOutputs:
+        """Detect this model's phrases: (B, 3, H, W) float32 and (B, H, W) bool in, all stages out."""
+        outputs: StageOutputs = self.detector(pixels, pixel_mask, self.prompt.to(self.device))
+        return outputs
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the weighted loss over all stages; raises FloatingPointError naming step and pictures."""
+        _, losses = self._score(batch, f"train step {self.global_step}")
+        self._log_losses("train", losses, batch, on_step=True)
+        return losses.total
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Detections]]:
+        """Score the batch and return its detections, for callbacks that draw."""
+        return self._evaluate("val", self.val_map, batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Detections]]:
+        """As `validation_step`, for the test split."""
+        return self._evaluate("test", self.test_map, batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Detections]:
+        """Return the detections of each picture."""
+        return self._detect(self(batch.pixels, batch.pixel_mask), batch.targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute mAP once over the whole split; a whole sanity check is logged as the zero-shot row."""
+        metrics = self._map_metrics("val", self.val_map)
+        if not self.trainer.sanity_checking:
+            self.log_dict(metrics, prog_bar=False)
+        elif math.isinf(self.trainer.num_sanity_val_steps):
+            for each in self.trainer.loggers:
+                each.log_metrics({name: float(value) for name, value in metrics.items()} | {"epoch": 0.0}, step=0)
+            logger.info(
+                "before the first step: val/map %.3f, val/map_50 %.3f",
+                metrics["val/map"],
+                metrics["val/map_50"],
+            )
+
+    def on_test_epoch_end(self) -> None:
+        """Compute mAP once over the whole split."""
+        self.log_dict(self._map_metrics("test", self.test_map))
+
+    def train(self, mode: bool = True) -> "GroundingDinoModule":
+        """Switch modes; frozen parts stay in evaluation mode, so their dropout is off."""
+        super().train(mode)
+        core = self.detector.model.model
+        for part, module in (("backbone", core.backbone), ("text", core.text_backbone)):
+            if self.multipliers[part] == 0:  # type: ignore[index]  # mypy widens the literals of the tuple
+                module.eval()
+        return self
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Build the optimizer over named groups and the per-step schedule."""
+        settings = self.hparams
+        groups = parameter_groups(
+            self.detector.model, settings["learning_rate"], self.multipliers, settings["weight_decay"]
+        )
+        optimizer = build_optimizer(settings["optimizer"], groups)
+        factor = schedule_factor(
+            settings["schedule"], settings["warmup_steps"], self.trainer.estimated_stepping_batches
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what rebuilds the model offline: configuration, tokenizer and prompt, in plain types."""
+        checkpoint[CHECKPOINT_KEY] = describe(self.detector.model, self.tokenizer, self.phrases)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse other classes; take over another architecture before its weights arrive."""
+        saved = checkpoint.get(CHECKPOINT_KEY)
+        if saved is None:
+            raise CheckpointError(
+                "the checkpoint was not written by gdino-lightning: it has no prompt and no configuration"
+            )
+        _check_same_phrases(saved["phrases"], self.phrases)
+        if saved["config"] != describe(self.detector.model, self.tokenizer, self.phrases)["config"]:
+            self._adopt(build_described(saved))
+
+    def _adopt(self, loaded: Pretrained) -> None:
+        """Take a model and its tokenizer, build the prompt, and freeze what does not learn."""
+        self.tokenizer = loaded.tokenizer
+        self.detector = GroundingDetector(loaded.model)
+        self.prompt = build_prompt(list(self.phrases.values()), self.tokenizer, loaded.model.config.max_text_len)
+        for name, parameter in loaded.model.named_parameters():
+            if is_unused(name) or self.multipliers[part_of(name)] == 0:
+                parameter.requires_grad_(False)
+
+    def _score(self, batch: Batch, where: str) -> tuple[StageOutputs, Losses]:
+        outputs = self(batch.pixels, batch.pixel_mask)
+        phrase_map = self.prompt.phrase_map.to(self.device)
+        truths = [Truth(target.boxes, phrase_map[target.labels]) for target in batch.targets]
+        try:
+            return outputs, self.criterion(outputs.logits, outputs.boxes, truths)
+        except FloatingPointError as error:
+            pictures = ", ".join(target.image_path for target in batch.targets)
+            raise FloatingPointError(f"{where}: {error}; pictures: {pictures}") from error
+
+    def _evaluate(self, stage: str, metric: CocoMeanAveragePrecision, batch: Batch) -> dict[str, list[Detections]]:
+        outputs, losses = self._score(batch, stage)
+        detections = self._detect(outputs, batch.targets)
+        metric.update(detections, batch.targets)
+        self._log_losses(stage, losses, batch, on_step=False)
+        return {"detections": detections}
+
+    def _detect(self, outputs: StageOutputs, targets: Sequence[Target]) -> list[Detections]:
+        return postprocess(
+            outputs.final_logits,
+            outputs.final_boxes,
+            self.prompt.phrase_map.to(self.device),
+            [(target.width, target.height) for target in targets],
+            top_k=self.hparams["top_k"],
+            score=self.hparams["token_score"],
+        )
+
+    def _log_losses(self, stage: str, losses: Losses, batch: Batch, *, on_step: bool) -> None:
+        values = {f"{stage}/loss_{part}": value for part, value in losses.parts.items()}
+        size, sync = len(batch.targets), not on_step
+        self.log(
+            f"{stage}/loss",
+            losses.total.detach(),
+            prog_bar=True,
+            on_step=on_step,
+            on_epoch=sync,
+            batch_size=size,
+            sync_dist=sync,
+        )
+        self.log_dict(values, on_step=on_step, on_epoch=sync, batch_size=size, sync_dist=sync)
+
+    @staticmethod
+    def _map_metrics(stage: str, metric: CocoMeanAveragePrecision) -> dict[str, Tensor]:
+        values = metric.compute()
+        metric.reset()
+        return {f"{stage}/{name}": torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()}
+
+
+def _check_same_phrases(saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    if list(saved.items()) != list(wanted.items()):
+        raise CheckpointError(
+            f"the checkpoint was trained with phrases {dict(saved)}, asked for are {dict(wanted)}: leave "
+            "--model.phrases out, or start a new run with --model.weights and this checkpoint"
+        )

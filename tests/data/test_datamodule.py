@@ -1,0 +1,241 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
+
+from gdino_lightning.data import datamodule as datamodule_file
+from gdino_lightning.data.batch import Batch
+from gdino_lightning.data.datamodule import DetectionDataModule
+from gdino_lightning.data.sample import draw_sample
+from gdino_lightning.data.table import COLUMNS
+from gdino_lightning.errors import ConfigError, DatasetError
+
+PHRASES = {"with_mask": "with mask", "without_mask": "without mask"}
+SIZES = [(60, 40), (40, 60), (60, 41), (50, 50)]
+
+
+def write_split(folder, count):
+    (folder / "images").mkdir(parents=True)
+    rows = [",".join(COLUMNS)]
+    for number in range(count):
+        width, height = SIZES[number % len(SIZES)]
+        name = f"{folder.name}{number:02}.png"
+        Image.fromarray(np.full((height, width, 3), 10 * number, np.uint8)).save(folder / "images" / name)
+        if number != 1:  # one negative
+            rows.append(f"with_mask,5,6,25,36,{name},{width},{height}")
+    (folder / "annotations.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_split(tmp_path / "data" / "train", 20)
+    write_split(tmp_path / "data" / "test", 7)
+    return tmp_path / "data"
+
+
+def make(root, **settings):
+    defaults = {
+        "phrases": PHRASES,
+        "short_side": 64,
+        "long_side_max": 64,
+        "canvas_multiple": 32,
+        "num_workers": 0,
+    }
+    return DetectionDataModule(str(root), **{**defaults, **settings})
+
+
+def names(loader):
+    """File names by the order of the batches."""
+    return [Path(target.image_path).name for batch in loader for target in batch.targets]
+
+
+def loaders(root, **settings):
+    data = make(root, **settings)
+    data.setup("fit")
+    return data.train_dataloader(), data.val_dataloader()
+
+
+def all_names(split, count):
+    return [f"{split}{number:02}.png" for number in range(count)]
+
+
+def test_validation_is_held_out_of_the_training_pictures(root):
+    train, val = loaders(root, val=0.25)
+    assert len(names(val)) == 5
+    assert sorted(names(train) + names(val)) == all_names("train", 20)
+
+
+def test_the_held_out_part_follows_from_its_seed(root):
+    assert sorted(names(loaders(root)[1])) == sorted(names(loaders(root)[1]))
+    parts = {tuple(sorted(names(loaders(root, val_seed=seed)[1]))) for seed in range(4)}
+    assert len(parts) > 1
+
+
+def test_validation_on_the_test_split(root):
+    train, val = loaders(root, val="test")
+    assert sorted(names(train)) == all_names("train", 20)
+    assert sorted(names(val)) == all_names("test", 7)
+
+
+def test_few_pictures_to_overfit(root):
+    data = make(root, limit_train_pictures=3, evaluate_on_train=True)
+    data.setup("fit")
+    data.setup("test")
+    trained = sorted(names(data.train_dataloader()))
+    assert len(trained) == 3
+    assert sorted(names(data.val_dataloader())) == trained
+    assert sorted(names(data.test_dataloader())) == trained
+    assert all(target.boxes_px is not None for batch in data.val_dataloader() for target in batch.targets)
+
+
+def test_negatives_are_kept(root):
+    train, _ = loaders(root, val="test")
+    counts = {Path(t.image_path).name: len(t.boxes) for batch in train for t in batch.targets}
+    assert counts["train01.png"] == 0
+    assert sum(counts.values()) == 19
+
+
+def test_image_ids_are_the_places_in_the_split(root):
+    data = make(root)
+    data.setup("predict")
+    ids = {t.image_id: Path(t.image_path).name for batch in data.predict_dataloader() for t in batch.targets}
+    assert ids == dict(enumerate(all_names("test", 7)))
+
+
+def test_training_draws_its_scales(root):
+    train, _ = loaders(root, short_side=64, long_side_max=128, train_short_sides=[32, 96], batch_size=1)
+    sides = {min(batch.pixels.shape[-2:]) for batch in train}
+    assert sides == {32, 96}
+
+
+class Recorder(LightningModule):
+    """Takes no real step, and records which pictures came in which epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: dict[str, list[list[str]]] = {"train": [[]], "val": [[]], "test": [[]]}
+
+    def record(self, part: str, batch: Batch) -> None:
+        self.seen[part][-1] += [Path(target.image_path).name for target in batch.targets]
+
+    def training_step(self, batch, batch_idx):
+        self.record("train", batch)
+        return self.weight * batch.pixels.mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.record("val", batch)
+
+    def test_step(self, batch, batch_idx):
+        self.record("test", batch)
+
+    def predict_step(self, batch, batch_idx):
+        return [target.image_id for target in batch.targets]
+
+    def on_train_epoch_end(self):
+        for part in self.seen.values():
+            part.append([])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_a_trainer_sees_every_picture_once_in_each_epoch(root):
+    trainer = Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    data, model = make(root, num_workers=1, val=0.25), Recorder()
+    trainer.fit(model, data)
+    first, second = model.seen["train"][:2]
+    assert sorted(first) == sorted(second)
+    assert first != second
+    assert sorted(first + model.seen["val"][0]) == all_names("train", 20)
+    assert model.seen["val"][0] == model.seen["val"][1]
+    trainer.test(model, data, verbose=False)
+    assert sorted(model.seen["test"][-1]) == all_names("test", 7)
+    predictions = trainer.predict(model, data)
+    assert sorted(image_id for batch in predictions for image_id in batch) == list(range(7))
+
+
+def test_overfit_batches_is_refused(root):
+    data = make(root)
+    data.trainer = Trainer(overfit_batches=2, accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(ConfigError, match="limit_train_pictures"):
+        data.setup("fit")
+
+
+def test_labels_that_are_no_class_are_listed(root):
+    with pytest.raises(DatasetError, match=r"annotations\.csv: labels with_mask .* which are without_mask, hat;"):
+        make(root, phrases=["without_mask", "hat"]).setup("fit")
+
+
+def test_classes_without_a_box_are_warned_of(root, caplog):
+    with caplog.at_level(logging.WARNING):
+        make(root).setup("fit")
+    assert "no box of the classes: without_mask" in caplog.text
+
+
+def test_no_classes_are_refused(root):
+    with pytest.raises(ConfigError, match=r"model\.phrases"):
+        make(root, phrases=None).setup("fit")
+
+
+@pytest.mark.parametrize("text", ["{yes: a face, no: no face}", "[mask, off]", "{1: one}"])
+def test_yaml_words_that_are_no_text_are_explained(root, text):
+    with pytest.raises(DatasetError, match="quotes"):
+        make(root, phrases=yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"batch_size": 0}, {"eval_batch_size": -1}, {"train_short_sides": [0]}, {"limit_train_pictures": 0}],
+)
+def test_settings_out_of_range_are_refused(root, settings):
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        make(root, **settings)
+
+
+def test_hyper_parameters_load_without_code(root, tmp_path):
+    torch.save(dict(make(root).hparams), tmp_path / "hparams.pt")
+    loaded = torch.load(tmp_path / "hparams.pt", weights_only=True)
+    assert loaded["phrases"] == PHRASES
+    assert loaded["root"] == str(root)
+
+
+def test_missing_tables_without_a_source_name_the_command(tmp_path):
+    with pytest.raises(DatasetError, match=r"gdino prepare --source PATH --root .*/data/mine"):
+        make(tmp_path / "data" / "mine").prepare_data()
+
+
+def test_tables_are_made_from_the_source_once(tmp_path, monkeypatch):
+    draw_sample(tmp_path / "source", num_images=6, progress=False)
+    data = make(tmp_path / "made", source=str(tmp_path / "source"), num_train=4, val="test")
+    data.prepare_data()
+    assert len(list((tmp_path / "made" / "train" / "images").iterdir())) == 4
+    assert len(list((tmp_path / "made" / "test" / "images").iterdir())) == 2
+
+    def refuse(*_, **__):
+        raise AssertionError("prepared twice")
+
+    monkeypatch.setattr(datamodule_file, "prepare", refuse)
+    data.prepare_data()
+
+
+def test_the_sample_is_drawn_beside_the_root(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(datamodule_file, "draw_sample", lambda root: calls.append(("draw", root)))
+    monkeypatch.setattr(datamodule_file, "prepare", lambda source, root, **_: calls.append(("prepare", source, root)))
+    make(tmp_path / "faces", source="sample").prepare_data()
+    drawn = tmp_path / "faces-source"
+    assert calls == [("draw", drawn), ("prepare", drawn, tmp_path / "faces")]

@@ -1,0 +1,306 @@
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from voc_factory import dataset_files, png, tree_digest, tree_times, voc_xml, write_files
+
+from gdino_lightning.data.prepare import prepare
+from gdino_lightning.data.table import COLUMNS, read_split, read_table
+from gdino_lightning.errors import DatasetError
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+JPEG = SHARED / "data" / "face-mask-detection-jpeg.zip"
+PNG = SHARED / "data" / "face-mask-detection-png-sample.zip"
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data folder beside the checkout")
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_files(tmp_path / "source", dataset_files(6))
+
+
+def run(source, root, **options):
+    return prepare(source, root, **{"num_train": 4, "progress": False, **options})
+
+
+def test_pictures_labels_and_tables_are_laid_out_for_both_splits(source, tmp_path):
+    root = tmp_path / "root"
+    run(source, root)
+    seen = []
+    for split, count in (("train", 4), ("test", 2)):
+        images = sorted((root / split / "images").iterdir())
+        assert len(images) == count
+        for image in images:
+            assert image.read_bytes() == (source / "images" / image.name).read_bytes()
+            xml = f"{image.stem}.xml"
+            assert (root / split / "labels" / xml).read_bytes() == (source / "annotations" / xml).read_bytes()
+        seen += [image.name for image in images]
+        header = (root / split / "annotations.csv").read_text().splitlines()[0]
+        assert header == ",".join(COLUMNS)
+    assert sorted(seen) == [f"p{index}.png" for index in range(6)]
+    assert set(tree_digest(root)) == {
+        "prepare.json",
+        *(f"{split}/annotations.csv" for split in ("train", "test")),
+        *(path.relative_to(root).as_posix() for path in root.glob("*/*/*")),
+    }
+
+
+def test_tables_hold_the_numbers_as_annotated_sorted_by_picture_then_by_place(source, tmp_path):
+    items = [("dog", (5, 5, 41, 30)), ("cat", (1, 2, 3.5, 4))]
+    write_files(source, {"images/p10.png": png(seed=10), "annotations/p10.xml": voc_xml("p10.png", items)})
+    for seed in range(20):
+        run(source, tmp_path / f"{seed}", num_train=5, seed=seed)
+        lines = (tmp_path / f"{seed}/train/annotations.csv").read_text().splitlines()[1:]
+        names = [line.split(",")[5] for line in lines]
+        assert names == sorted(names)
+        if "p10.png" in names:
+            assert [line for line in lines if "p10.png" in line] == [
+                "dog,5,5,41,30,p10.png,40,30",
+                "cat,1,2,3.5,4,p10.png,40,30",
+            ]
+            break
+    else:
+        pytest.fail("p10.png was never drawn for train")
+
+
+def test_negatives_are_kept_without_a_row(source, tmp_path):
+    summary = run(source, tmp_path / "root")
+    pictures = {
+        picture.name: picture for split in ("train", "test") for picture in read_split(tmp_path / "root" / split)
+    }
+    assert pictures["p5.png"].labels == ()
+    assert len(pictures) == 6
+    assert sum(split.negatives for split in summary.splits) == 1
+
+
+def test_folder_and_archive_and_listing_order_give_the_same_bytes(source, tmp_path):
+    run(source, tmp_path / "from_folder")
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    for number, order in enumerate((files, files[::-1])):
+        archive = tmp_path / f"{number}.zip"
+        with zipfile.ZipFile(archive, "w") as opened:
+            for path in order:
+                opened.write(path, f"top/{path.relative_to(source)}")
+        run(archive, tmp_path / f"from_{number}")
+        assert tree_digest(tmp_path / f"from_{number}") == tree_digest(tmp_path / "from_folder")
+
+
+def test_a_second_run_touches_nothing(source, tmp_path):
+    first = run(source, tmp_path / "root")
+    before = tree_times(tmp_path / "root")
+    second = run(source, tmp_path / "root")
+    assert tree_times(tmp_path / "root") == before
+    assert (first.changed_files, second.changed_files) == (14, 0)
+    assert second.digest == first.digest
+
+
+@pytest.mark.parametrize("options", [{"seed": 1}, {"num_train": 2}, {"on_bad": "skip"}])
+def test_other_parameters_over_an_old_root_give_what_a_fresh_run_gives(source, tmp_path, options):
+    run(source, tmp_path / "root")
+    run(source, tmp_path / "root", **options)
+    run(source, tmp_path / "fresh", **options)
+    assert tree_digest(tmp_path / "root") == tree_digest(tmp_path / "fresh")
+
+
+def test_a_changed_source_over_an_old_root_gives_what_a_fresh_run_gives(source, tmp_path):
+    run(source, tmp_path / "root")
+    for name in ("images/p0.png", "annotations/p0.xml"):
+        (source / name).unlink()
+    run(source, tmp_path / "root")
+    run(source, tmp_path / "fresh")
+    assert tree_digest(tmp_path / "root") == tree_digest(tmp_path / "fresh")
+
+
+def test_an_interrupted_run_is_unfinished_to_readers_and_finished_by_the_next(source, tmp_path, monkeypatch):
+    run(source, tmp_path / "fresh")
+    original, done = Path.replace, []
+
+    def stop_at_the_eighth(self, target):
+        if len(done) == 7:
+            raise KeyboardInterrupt
+        done.append(target)
+        return original(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop_at_the_eighth)
+        with pytest.raises(KeyboardInterrupt):
+            run(source, tmp_path / "root")
+    assert not list((tmp_path / "root").rglob("annotations.csv"))
+    with pytest.raises(DatasetError, match=r"annotations\.csv: cannot be read .*`gdino prepare`"):
+        read_split(tmp_path / "root" / "train")
+    run(source, tmp_path / "root")
+    assert tree_digest(tmp_path / "root") == tree_digest(tmp_path / "fresh")
+
+
+def test_all_problems_are_listed_at_once_and_nothing_is_written(source, tmp_path):
+    bad = {
+        "annotations/p0.xml": voc_xml("p0.png", [("cat", (9, 2, 3, 4)), ("cat", ("x", 2, 3, 4))]),
+        "annotations/p1.xml": b"<annotation>",
+        "images/p2.png": b"no picture",
+    }
+    write_files(source, bad)
+    with pytest.raises(DatasetError) as raised:
+        run(source, tmp_path / "root")
+    message = str(raised.value)
+    assert message.startswith(f"{source}: 5 problems, nothing was written\n")
+    for place in (
+        "p0.xml:4: object 1",
+        "p0.xml:7: object 2",
+        "p1.xml:1:",
+        "images/p2.png: ",
+        "--on_bad skip",
+    ):
+        assert place in message
+    assert not (tmp_path / "root").exists()
+
+
+def test_at_most_fifty_problems_are_listed(source, tmp_path):
+    items = [("cat", (index + 1, 2, index, 9)) for index in range(70)]
+    write_files(source, {"annotations/p0.xml": voc_xml("p0.png", [*items, ("cat", (1, 2, 3, 4))])})
+    with pytest.raises(DatasetError, match="70 problems") as raised:
+        run(source, tmp_path / "root")
+    lines = str(raised.value).splitlines()
+    assert len([line for line in lines if "p0.xml:" in line]) == 50
+    assert "... and 20 more" in lines[51]
+
+
+def test_skipping_leaves_bad_boxes_and_pictures_out_and_counts_them(source, tmp_path):
+    bad = {
+        "annotations/p0.xml": voc_xml("p0.png", [("cat", (9, 2, 3, 4)), ("dog", (1, 2, 3, 4))]),
+        "images/p2.png": b"no picture",
+    }
+    write_files(source, bad)
+    summary = run(source, tmp_path / "root", on_bad="skip", num_train=3)
+    rows = [row for split in ("train", "test") for row in read_table(tmp_path / "root" / split / "annotations.csv")]
+    assert sorted((row.image_name, row.label_name) for row in rows) == [
+        ("p0.png", "dog"),
+        ("p1.png", "cat"),
+        ("p3.png", "cat"),
+        ("p4.png", "cat"),
+    ]
+    assert Counter(problem.drops for problem in summary.skipped) == {"box": 1, "picture": 1}
+    assert "skipped    1 x box without area in the picture, 1 x unreadable picture" in str(summary)
+    assert not list((tmp_path / "root").rglob("p2.*"))
+
+
+def test_labels_with_marks_and_other_scripts_survive_to_the_reader(source, tmp_path):
+    label = "no. 1 “part”, ünï 口罩?"
+    for index in range(6):
+        write_files(source, {f"annotations/p{index}.xml": voc_xml(f"p{index}.png", [(label, (1, 2, 3, 4))])})
+    run(source, tmp_path / "root")
+    assert {label} == {name for picture in read_split(tmp_path / "root" / "test") for name in picture.labels}
+
+
+def test_identical_pictures_and_those_cut_by_the_split_are_told(source, tmp_path):
+    write_files(source, {f"images/p{index}.png": png(seed=0) for index in range(3)})
+    summary = run(source, tmp_path / "root", num_train=5, seed=0)
+    cut = any(path.name in {"p0.png", "p1.png", "p2.png"} for path in (tmp_path / "root/test/images").iterdir())
+    assert summary.identical == (("p0.png", "p1.png", "p2.png"),)
+    assert summary.cut == (summary.identical if cut else ())
+    cut_by_some_seed = {bool(run(source, tmp_path / f"{seed}", num_train=5, seed=seed).cut) for seed in range(8)}
+    assert cut_by_some_seed == {True, False}
+
+
+def test_the_manifest_records_parameters_and_digests(source, tmp_path):
+    summary = run(source, tmp_path / "root", seed=3)
+    manifest = json.loads((tmp_path / "root" / "prepare.json").read_text())
+    assert manifest["parameters"] == {"num_train": 4, "on_bad": "error", "seed": 3}
+    assert manifest["split_sha256"] == summary.digest
+    assert manifest["files"] == {
+        name: digest for name, digest in tree_digest(tmp_path / "root").items() if name != "prepare.json"
+    }
+    assert run(source, tmp_path / "other", seed=4).digest != summary.digest
+
+
+@pytest.mark.parametrize("num_train", [0, 6, 600])
+def test_an_impossible_split_is_refused_before_anything_is_written(source, tmp_path, num_train):
+    with pytest.raises(DatasetError, match=r"there are 6 pictures.*from 1 to 5"):
+        run(source, tmp_path / "root", num_train=num_train)
+    assert not (tmp_path / "root").exists()
+
+
+def test_roots_that_would_mix_with_the_source_are_refused(source, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for root, text in (
+        (tmp_path / "file", "is a file"),
+        (source / "images", "among the files of the source"),
+        (source / "annotations" / "new", "among the files of the source"),
+    ):
+        with pytest.raises(DatasetError, match=text):
+            run(source, root)
+    inside = write_files(tmp_path / "root" / "train", dataset_files())
+    with pytest.raises(DatasetError, match="the source lies in its train/ folder"):
+        run(inside, tmp_path / "root")
+
+
+def test_a_root_beside_the_sources_folders_works_twice(source):
+    run(source, source)
+    assert run(source, source).changed_files == 0
+
+
+def test_the_source_is_never_written(source, tmp_path):
+    before = tree_times(source)
+    run(source, tmp_path / "root")
+    assert tree_times(source) == before
+
+
+def test_no_progress_bar_is_drawn_where_there_is_no_terminal(source, tmp_path, capfd):
+    run(source, tmp_path / "root", progress=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_reading_works_from_another_folder(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(Path("source"), Path("root"))
+    assert len(read_split(Path("root/train"))) == 4
+
+
+@pytest.mark.shared
+@needs_shared
+def test_the_real_dataset(tmp_path):
+    root = tmp_path / "facemask"
+    summary = prepare(JPEG, root, progress=False)
+    before = tree_times(root)
+    assert prepare(JPEG, root, progress=False).changed_files == 0
+    assert tree_times(root) == before
+
+    tables = {split: read_table(root / split / "annotations.csv") for split in ("train", "test")}
+    rows = tables["train"] + tables["test"]
+    assert Counter(row.label_name for row in rows) == {
+        "with_mask": 3232,
+        "without_mask": 717,
+        "mask_weared_incorrect": 123,
+    }
+    assert [split.pictures for split in summary.splits] == [600, 253]
+    assert [split.num_boxes for split in summary.splits] == [len(table) for table in tables.values()]
+    assert (summary.clipped_boxes, summary.clipped_pictures, summary.largest_overhang_px) == (12, 11, 1.0)
+    outside = {row.image_name for row in rows if row.box_px[2] > row.image_width}
+    assert outside == {f"maksssksksss{n}.jpg" for n in (110, 231, 251, 457, 5, 501, 603, 616, 706, 787, 93)}
+    pairs = {
+        tuple(f"maksssksksss{n}.jpg" for n in pair)
+        for pair in ((13, 737), (146, 219), (410, 428), (653, 775), (656, 690))
+    }
+    assert set(summary.identical) == pairs
+    assert summary.skipped == ()
+
+    pictures = read_split(root / "train") + read_split(root / "test")
+    assert len({picture.name for picture in pictures}) == 853
+    assert max(len(picture.labels) for picture in pictures) == 115
+    for picture in pictures:
+        assert np.all(picture.boxes_px[:, 2:] <= (picture.width, picture.height))
+
+
+@pytest.mark.shared
+@needs_shared
+def test_the_published_png_sample(tmp_path):
+    summary = prepare(PNG, tmp_path / "root", num_train=15, progress=False)
+    assert [split.pictures for split in summary.splits] == [15, 10]
+    assert summary.clipped_pictures == 5
+    assert prepare(PNG, tmp_path / "root", num_train=15, progress=False).changed_files == 0
+    with zipfile.ZipFile(PNG) as archive:
+        published = {Path(name).name: archive.read(name) for name in archive.namelist() if name.endswith(".png")}
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "root").glob("*/images/*")}
+    assert copied == published

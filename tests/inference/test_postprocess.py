@@ -1,0 +1,120 @@
+import pytest
+import torch
+
+from gdino_lightning.inference.postprocess import Detections, nms, phrase_scores, postprocess
+
+INF = float("inf")
+
+
+def logit(probability: float) -> float:
+    return float(torch.logit(torch.tensor(probability, dtype=torch.float64)))
+
+
+def test_phrase_scores_mean_and_max_by_hand() -> None:
+    # tokens: [CLS] with mask . without mask . padding
+    probabilities = [0.9, 0.2, 0.6, 0.9, 0.5, 0.1, 0.9]
+    logits = torch.tensor([[[*map(logit, probabilities), -INF]]])
+    phrases = torch.zeros(2, 8, dtype=torch.bool)
+    phrases[0, 1:3] = True
+    phrases[1, 4:6] = True
+    assert phrase_scores(logits, phrases, "mean")[0, 0].tolist() == pytest.approx([0.4, 0.3])
+    assert phrase_scores(logits, phrases, "max")[0, 0].tolist() == pytest.approx([0.6, 0.5])
+
+
+@pytest.mark.parametrize("how", ["mean", "max"])
+def test_infinite_padding_and_phrases_without_a_token_make_no_nan(how: str) -> None:
+    logits = torch.full((2, 3, 4), -INF)
+    logits[:, :, 1] = 0.0
+    phrases = torch.zeros(2, 2, 4, dtype=torch.bool)  # the second picture's prompt has one phrase only
+    phrases[0, 0, 1] = phrases[0, 1, 2] = phrases[1, 0, 1] = True
+    scores = phrase_scores(logits, phrases, how)
+    assert scores.shape == (2, 3, 2)
+    assert scores[0, 0].tolist() == [0.5, 0.0]
+    assert scores[1, 0].tolist() == [0.5, 0.0]
+
+
+@pytest.mark.parametrize("how", ["mean", "max"])
+def test_a_prompt_for_each_picture_equals_the_pictures_alone(how: str) -> None:
+    logits = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    phrases = torch.rand(2, 3, 6, generator=torch.Generator().manual_seed(1)) > 0.5
+    together = phrase_scores(logits, phrases, how)
+    for i in range(2):
+        assert torch.equal(together[i], phrase_scores(logits[i : i + 1], phrases[i], how)[0])
+
+
+def test_half_precision_logits_are_scored_in_float32() -> None:
+    logits = torch.tensor([[[-9.0]]])
+    phrases = torch.ones(1, 1, dtype=torch.bool)
+    half = phrase_scores(logits.bfloat16(), phrases)
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(float(torch.sigmoid(torch.tensor(-9.0))), rel=1e-6)
+
+
+def test_an_unknown_score_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'median'"):
+        phrase_scores(torch.zeros(1, 1, 1), torch.ones(1, 1, dtype=torch.bool), "median")  # type: ignore[arg-type]
+
+
+def test_top_pairs_in_pixels_of_the_stored_picture_clipped() -> None:
+    # two queries, one token for each of two phrases
+    logits = torch.tensor([[[logit(0.9), logit(0.3)], [logit(0.2), logit(0.8)]]])
+    boxes = torch.tensor([[[0.5, 0.5, 0.5, 0.5], [0.9, 0.1, 0.4, 0.4]]])
+    (found,) = postprocess(logits, boxes, torch.eye(2, dtype=torch.bool), [(400, 200)], top_k=3)
+    assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.3])
+    assert found.labels.tolist() == [0, 1, 1]
+    assert found.labels.dtype == torch.int64
+    torch.testing.assert_close(
+        found.boxes,
+        torch.tensor([[100.0, 50, 300, 150], [280, 0, 400, 60], [100, 50, 300, 150]]),
+    )
+
+
+def test_threshold_keeps_higher_scores_only_and_may_leave_nothing() -> None:
+    logits = torch.zeros(1, 4, 1)
+    boxes = torch.full((1, 4, 4), 0.5)
+    phrases = torch.ones(1, 1, dtype=torch.bool)
+    (nothing,) = postprocess(logits, boxes, phrases, [(10, 10)], score_threshold=0.5, nms_iou=0.5)
+    assert nothing.boxes.shape == (0, 4)
+    assert len(nothing) == 0
+    (everything,) = postprocess(logits, boxes, phrases, [(10, 10)], score_threshold=0.49)
+    assert len(everything) == 4
+
+
+def test_equal_scores_go_to_the_lower_query() -> None:
+    boxes = torch.rand(1, 50, 4, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
+    phrases = torch.ones(1, 1, dtype=torch.bool)
+    (all_found,) = postprocess(torch.zeros(1, 50, 1), boxes, phrases, [(9, 9)])
+    (found,) = postprocess(torch.zeros(1, 50, 1), boxes, phrases, [(9, 9)], top_k=3)
+    assert torch.equal(found.boxes, all_found.boxes[:3])
+
+
+def test_nms_by_hand_suppresses_within_a_label_only() -> None:
+    # a and b overlap by 1/3, b and c by 1/3, a and c not at all; d is a's box with another label
+    boxes = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [10, 0, 20, 10], [0, 0, 10, 10]])
+    found = Detections(boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor([0, 0, 0, 1]))
+    kept = nms(found, 0.3)
+    assert kept.scores.tolist() == pytest.approx([0.9, 0.7, 0.6])  # b fell, so it does not suppress c
+    assert len(nms(found, 0.34)) == 4
+
+
+def test_nms_equals_a_plain_loop_over_pairs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(120, 2, generator=generator) * 60
+    boxes = torch.cat([corner, corner + torch.rand(120, 2, generator=generator) * 40 + 1], dim=1)
+    scores = torch.rand(120, generator=generator).sort(descending=True).values
+    labels = torch.randint(3, (120,), generator=generator)
+    kept: list[int] = []
+    for i in range(120):
+        if all(labels[i] != labels[j] or _iou(boxes[i], boxes[j]) <= 0.4 for j in kept):
+            kept.append(i)
+    result = nms(Detections(boxes, scores, labels), 0.4)
+    assert 0 < len(kept) < 120
+    assert torch.equal(result.scores, scores[kept])
+    assert torch.equal(result.boxes, boxes[kept])
+
+
+def _iou(a: torch.Tensor, b: torch.Tensor) -> float:
+    width = max(0.0, float(min(a[2], b[2]) - max(a[0], b[0])))
+    height = max(0.0, float(min(a[3], b[3]) - max(a[1], b[1])))
+    both = float((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]))
+    return width * height / (both - width * height)

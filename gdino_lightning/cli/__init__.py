@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in VERBS:
         return _fail(f"there is no verb {arguments[0]!r}; `gdino --help` lists them", BAD_INPUT)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    _show_own_messages()
     try:
         return _run(arguments[0], arguments[1:])
     except GdinoError as error:
@@ -80,6 +80,15 @@ def _run(verb: str, rest: list[str]) -> int:
     from gdino_lightning.cli.data_verbs import run_prepare, run_sample
 
     return {"sample": run_sample, "prepare": run_prepare}[verb](rest)
+
+
+def _show_own_messages() -> None:
+    """Print this package's messages; libraries keep to their own settings."""
+    logger = logging.getLogger("gdino_lightning")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
 
 
 def _fail(message: str, code: int) -> int:

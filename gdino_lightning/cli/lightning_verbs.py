@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from gdino_lightning.cli import LIGHTNING_VERBS
 from gdino_lightning.cli.runs import CONFIG_NAME, link_latest, new_run, resolve_checkpoint, run_of
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.errors import ConfigError
@@ -25,6 +26,7 @@ from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 from gdino_lightning.training.module import GroundingDinoModule
 
 _INTERRUPTED = 130
+_USAGE = "gdino {verb} --config FILE [--key value ...]      (gdino {verb} --help lists the keys)"
 _TRAINER_DEFAULTS = {
     "max_epochs": 12,
     "gradient_clip_val": 0.1,  # every published recipe clips at 0.1
@@ -121,6 +123,7 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
+            parser_kwargs={each: {"usage": _USAGE.format(verb=each)} for each in LIGHTNING_VERBS},
             args=arguments,
         )
     except SystemExit as stop:
@@ -151,8 +154,12 @@ def _with_checkpoint(verb: str, arguments: list[str]) -> list[str]:
     completed = [f"--config={config}" for config in configs]
     if verb != "fit" and not given.config:
         saved = read_checkpoint(checkpoint)["hyper_parameters"]
-        completed += [f"--model.{key}={json.dumps(value)}" for key, value in saved.items()]
+        completed += [f"--model.{key}={_as_flag(value)}" for key, value in saved.items()]
     return [*completed, f"--model.weights={checkpoint}", f"--ckpt_path={checkpoint}", *rest]
+
+
+def _as_flag(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 @rank_zero_only

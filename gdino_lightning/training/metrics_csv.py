@@ -76,7 +76,7 @@ class MetricsCSVLogger(Logger):
         else:
             self._last_row_at = self.path.stat().st_size
             self._rows.append(row)
-        self._write(new_columns=[key for key in ("epoch", *row) if key not in self._columns])
+        self._write(new_columns=[key for key in dict.fromkeys(("epoch", *row)) if key not in self._columns])
 
     def _fits_last(self, row: Row) -> bool:
         last = self._rows[-1]

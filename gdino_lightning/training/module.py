@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -131,15 +132,12 @@ class GroundingDinoModule(LightningModule):
         """Compute mAP once over the whole split; a whole sanity check is logged as the zero-shot row."""
         metrics = self._map_metrics("val", self.val_map)
         if not self.trainer.sanity_checking:
-            self.log_dict(metrics, prog_bar=False)
+            self.log_dict(metrics)
+            self._say(f"epoch {self.current_epoch}", metrics)
         elif math.isinf(self.trainer.num_sanity_val_steps):
             for each in self.trainer.loggers:
-                each.log_metrics({name: float(value) for name, value in metrics.items()} | {"epoch": 0.0}, step=0)
-            logger.info(
-                "before the first step: val/map %.3f, val/map_50 %.3f",
-                metrics["val/map"],
-                metrics["val/map_50"],
-            )
+                each.log_metrics({name: float(value) for name, value in metrics.items()} | {"epoch": 0}, step=0)
+            self._say("before the first step", metrics)
 
     def on_test_epoch_end(self) -> None:
         """Compute mAP once over the whole split."""
@@ -233,6 +231,10 @@ class GroundingDinoModule(LightningModule):
             sync_dist=sync,
         )
         self.log_dict(values, on_step=on_step, on_epoch=sync, batch_size=size, sync_dist=sync)
+
+    @rank_zero_only
+    def _say(self, when: str, metrics: dict[str, Tensor]) -> None:
+        logger.info("%s: val/map %.3f, val/map_50 %.3f", when, metrics["val/map"], metrics["val/map_50"])
 
     @staticmethod
     def _map_metrics(stage: str, metric: CocoMeanAveragePrecision) -> dict[str, Tensor]:

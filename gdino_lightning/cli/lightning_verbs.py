@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,6 +22,7 @@ from gdino_lightning.cli.runs import CONFIG_NAME, link_latest, new_run, resolve_
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.errors import ConfigError
 from gdino_lightning.model.pretrained import read_checkpoint
+from gdino_lightning.training.callbacks import PredictionsCSV
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 from gdino_lightning.training.module import GroundingDinoModule
 
@@ -90,6 +91,12 @@ class GdinoCLI(LightningCLI):
                 raise ConfigError(
                     f"{type(callback).__name__}: monitor {monitor!r} is never logged; known: {', '.join(known)}"
                 )
+
+    def before_predict(self) -> None:
+        """Write what is found, unless the configuration has a writer of its own settings."""
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # as above
+        if not any(isinstance(callback, PredictionsCSV) for callback in callbacks):
+            callbacks.append(PredictionsCSV())
 
     def after_fit(self) -> None:
         """Say where the run is and what to do next."""

@@ -22,7 +22,8 @@ def resolve_checkpoint(text: str) -> Path:
         path = path / CHECKPOINTS / "best.ckpt"
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; `ls runs/*/checkpoints` shows those that are there")
-    return path.resolve()
+    resolved = path.resolve()  # `latest` may move on while this run goes on
+    return resolved.relative_to(Path.cwd()) if resolved.is_relative_to(Path.cwd()) else resolved
 
 
 def run_of(checkpoint: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from gdino_lightning.training.callbacks.checkpoints import EpochCheckpoints
 from gdino_lightning.training.callbacks.pictures import DetectionPictures
+from gdino_lightning.training.callbacks.predictions import PredictionsCSV
 from gdino_lightning.training.callbacks.results import ResultsPlot
 
-__all__ = ["DetectionPictures", "EpochCheckpoints", "ResultsPlot"]
+__all__ = ["DetectionPictures", "EpochCheckpoints", "PredictionsCSV", "ResultsPlot"]

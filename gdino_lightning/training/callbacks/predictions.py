@@ -1,0 +1,75 @@
+"""predictions.csv: what `predict` found, in the columns of the project's tables and the score."""
+
+import csv
+import io
+import logging
+from pathlib import Path
+from typing import cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from gdino_lightning.data.batch import Batch, Target
+from gdino_lightning.data.table import COLUMNS
+from gdino_lightning.inference.postprocess import Detections, nms
+
+logger = logging.getLogger(__name__)
+
+
+class PredictionsCSV(Callback):
+    """Writes <default_root_dir>/predictions.csv when a prediction ends; with several processes, one file each.
+
+    Boxes are xyxy_px of the stored picture. The file takes its place in one move.
+
+    Args:
+        score_threshold: detections with a higher score are written.
+        nms_iou: overlap above which the lower score of one class is left out.
+    """
+
+    def __init__(self, score_threshold: float = 0.35, nms_iou: float = 0.5) -> None:
+        super().__init__()
+        self.score_threshold = score_threshold
+        self.nms_iou = nms_iou
+        self._rows: dict[int, list[list[object]]] = {}  # by image id: a padded sampler repeats some
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget earlier predictions."""
+        self._rows.clear()
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the rows of these pictures."""
+        names = cast(list[str], pl_module.class_names)
+        for found, target in zip(cast(list[Detections], outputs), batch.targets, strict=True):
+            kept = nms(found.select(found.scores > self.score_threshold), self.nms_iou)
+            self._rows[target.image_id] = _rows(kept, target, names)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the file."""
+        name = "predictions.csv" if trainer.world_size == 1 else f"predictions-{trainer.global_rank}.csv"
+        path = Path(trainer.default_root_dir) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*COLUMNS, "score"])
+        for image_id in sorted(self._rows):
+            writer.writerows(self._rows[image_id])
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.replace(path)
+        logger.info("%s: %d boxes in %d pictures", path, sum(map(len, self._rows.values())), len(self._rows))
+
+
+def _rows(found: Detections, target: Target, names: list[str]) -> list[list[object]]:
+    place = [Path(target.image_path).name, target.width, target.height]
+    found = found.cpu()
+    return [
+        [names[label], *(round(value, 2) for value in box), *place, round(score, 4)]
+        for box, score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+    ]

@@ -13,6 +13,8 @@ from gdino_lightning.model.nano import random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
 from gdino_lightning.prompt import Prompt, build_prompt
 
+pytest_plugins = ["pytester", "skip_guard"]
+
 PHRASES = {
     "with_mask": "with mask",
     "without_mask": "without mask",

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gdino_lightning.cli import LIGHTNING_VERBS
-from gdino_lightning.cli.runs import CONFIG_NAME, link_latest, new_run, resolve_checkpoint, run_of
+from gdino_lightning.cli.parsers import OneLineErrors
+from gdino_lightning.cli.runs import CONFIG_NAME, forget_run, link_latest, new_run, resolve_checkpoint, run_of
 from gdino_lightning.data.datamodule import DetectionDataModule
-from gdino_lightning.errors import ConfigError
+from gdino_lightning.errors import CheckpointError, ConfigError
 from gdino_lightning.model.pretrained import read_checkpoint
 from gdino_lightning.training.callbacks import PredictionsCSV
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
@@ -50,6 +51,10 @@ class SaveRunConfig(SaveConfigCallback):
             link_latest(path.parent)
 
 
+class _Parser(OneLineErrors, LightningArgumentParser):
+    """Lightning's parser with errors in one line."""
+
+
 class GdinoCLI(LightningCLI):
     """LightningCLI over our module and data module."""
 
@@ -63,6 +68,14 @@ class GdinoCLI(LightningCLI):
         )
         parser.link_arguments("model.phrases", "data.phrases")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; Lightning warns where the process has arguments too, and starts further processes with those."""
+        argv, sys.argv = sys.argv, sys.argv[:1]
+        try:
+            super().parse_arguments(parser, args)
+        finally:
+            sys.argv = argv
+
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning would let the checkpoint's hyper-parameters beat the command line."""
 
@@ -75,7 +88,10 @@ class GdinoCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Attach TensorBoard and metrics.csv of the run folder, unless loggers are configured or switched off."""
-        if self.config[self.subcommand].trainer.logger is True:
+        options = self.config[self.subcommand]
+        if options.ckpt_path:
+            kwargs["num_sanity_val_steps"] = 0  # the row before the first step is there since the run began
+        if options.trainer.logger is True:
             kwargs["logger"] = [
                 TensorBoardLogger(self.run_folder, name="", version="", sub_dir="tensorboard"),
                 MetricsCSVLogger(self.run_folder),
@@ -118,8 +134,9 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
         _say(key_table(verb))
         return 0
     expanded = ["--help" if argument == "--help_all" else argument for argument in arguments]
-    arguments = [verb, *_with_checkpoint(verb, expanded)]
-    argv, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI warns when both are there
+    _check_config_given(verb, expanded)
+    completed = [verb, *_with_checkpoint(verb, expanded)]
+    argv, sys.argv = sys.argv, [sys.argv[0], verb, *arguments]  # what further processes of a run are started with
     try:
         GdinoCLI(
             GroundingDinoModule,
@@ -130,8 +147,10 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={each: {"usage": _USAGE.format(verb=each)} for each in LIGHTNING_VERBS},
-            args=arguments,
+            parser_class=_Parser,
+            parser_kwargs={"prog": f"gdino {verb}"}
+            | {each: {"usage": _USAGE.format(verb=each)} for each in LIGHTNING_VERBS},
+            args=completed,
         )
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
@@ -140,7 +159,16 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
         return stop.code if isinstance(stop.code, int) else 1
     finally:
         sys.argv = argv
+        forget_run()
     return 0
+
+
+def _check_config_given(verb: str, arguments: list[str]) -> None:
+    enough = ("-c", "--config", "--ckpt_path", "--model.phrases", "--print_config", "--help")
+    if not any(argument.startswith(enough) for argument in arguments):
+        raise ConfigError(
+            f"{verb} needs --config FILE, for example --config configs/sample.yaml, or --ckpt_path of a run"
+        )
 
 
 def _with_checkpoint(verb: str, arguments: list[str]) -> list[str]:
@@ -151,7 +179,12 @@ def _with_checkpoint(verb: str, arguments: list[str]) -> list[str]:
     given, rest = parser.parse_known_args(arguments)
     if given.ckpt_path in (None, "null"):
         return arguments
-    checkpoint = resolve_checkpoint(given.ckpt_path)
+    checkpoint = resolve_checkpoint(given.ckpt_path, "last" if verb == "fit" else "best")
+    if verb == "fit" and "optimizer_states" not in read_checkpoint(checkpoint):
+        raise CheckpointError(
+            f"{checkpoint}: holds weights only and cannot be resumed; give the last.ckpt beside it, or start a new run "
+            f"with --model.weights={checkpoint} and --config"
+        )
     run = run_of(checkpoint)
     configs = given.config or ([str(run / CONFIG_NAME)] if run else [])
     if not configs and not any(argument.startswith("--data.root") for argument in rest):

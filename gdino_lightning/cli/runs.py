@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from gdino_lightning.errors import CheckpointError
+from gdino_lightning.errors import CheckpointError, ConfigError
 
 CONFIG_NAME = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -11,15 +11,19 @@ LATEST = "latest"
 _CHOSEN = "GDINO_RUN_FOLDER"  # tells the other ranks of a multi-process run which folder rank zero chose
 
 
-def resolve_checkpoint(text: str) -> Path:
+def resolve_checkpoint(text: str, in_folder: str = "best") -> Path:
     """Return the file that `--ckpt_path` means: a path, a run folder, or `best` or `last` of the newest run.
+
+    Args:
+        text: What the user gave.
+        in_folder: The checkpoint that a run folder stands for: `best` to score, `last` to resume.
 
     Raises:
         CheckpointError: If there is no such file; Lightning itself would start from scratch without a word.
     """
     path = Path("runs") / LATEST / CHECKPOINTS / f"{text}.ckpt" if text in ("best", "last") else Path(text)
     if path.is_dir():
-        path = path / CHECKPOINTS / "best.ckpt"
+        path = path / CHECKPOINTS / f"{in_folder}.ckpt"
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; `ls runs/*/checkpoints` shows those that are there")
     resolved = path.resolve()  # `latest` may move on while this run goes on
@@ -33,15 +37,28 @@ def run_of(checkpoint: Path) -> Path | None:
 
 
 def new_run(wanted: Path) -> Path:
-    """Return `wanted`, or `wanted-2`, `wanted-3`, ... where a run lives there already: nothing is overwritten."""
+    """Return `wanted`, or `wanted-2`, `wanted-3`, ... where something is already: nothing is overwritten.
+
+    Until `forget_run` is called, the answer stays the same, also in processes that are started meanwhile.
+
+    Raises:
+        ConfigError: If `wanted` is the place of the link to the newest run.
+    """
     if chosen := os.environ.get(_CHOSEN):
         return Path(chosen)
+    if wanted.name == LATEST:
+        raise ConfigError(f"{wanted}: `{LATEST}` is the link to the newest run; choose another name for --run")
     folder, number = wanted, 1
-    while folder.exists() and any(folder.iterdir()):
+    while _is_used(folder):
         number += 1
         folder = wanted.with_name(f"{wanted.name}-{number}")
     os.environ[_CHOSEN] = str(folder)
     return folder
+
+
+def forget_run() -> None:
+    """Let the next `new_run` of this process choose again."""
+    os.environ.pop(_CHOSEN, None)
 
 
 def link_latest(run: Path) -> None:
@@ -50,3 +67,7 @@ def link_latest(run: Path) -> None:
     temporary = run.parent / f".{LATEST}-{os.getpid()}"
     temporary.symlink_to(run.name)
     temporary.replace(link)
+
+
+def _is_used(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))

@@ -132,7 +132,7 @@ class GroundingDinoModule(LightningModule):
         """Compute mAP once over the whole split; a whole sanity check is logged as the zero-shot row."""
         metrics = self._map_metrics("val", self.val_map)
         if not self.trainer.sanity_checking:
-            self.log_dict(metrics)
+            self.log_dict(metrics, sync_dist=True)  # equal on all ranks already; Lightning cannot know
             self._say(f"epoch {self.current_epoch}", metrics)
         elif math.isinf(self.trainer.num_sanity_val_steps):
             for each in self.trainer.loggers:
@@ -141,7 +141,7 @@ class GroundingDinoModule(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Compute mAP once over the whole split."""
-        self.log_dict(self._map_metrics("test", self.test_map))
+        self.log_dict(self._map_metrics("test", self.test_map), sync_dist=True)
 
     def train(self, mode: bool = True) -> "GroundingDinoModule":
         """Switch modes; frozen parts stay in evaluation mode, so their dropout is off."""

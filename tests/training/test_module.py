@@ -75,13 +75,10 @@ def test_parts_of_the_loss_add_up(run):
 
 def test_resuming_equals_never_stopping(run, drawn, tmp_path):
     """Epochs, weights, optimizer and the kept rows of metrics.csv."""
-    seed_everything(0)
-    straight = GroundingDinoModule(PHRASES, warmup_steps=2, schedule="constant")
+    straight, stopped, resumed = (GroundingDinoModule(PHRASES, warmup_steps=2, schedule="constant") for _ in range(3))
     trainer(tmp_path / "a", epochs=2).fit(straight, data(drawn))
-    seed_everything(0)
-    trainer(tmp_path / "b", epochs=1).fit(GroundingDinoModule(PHRASES, warmup_steps=2, schedule="constant"), data(drawn))
+    trainer(tmp_path / "b", epochs=1).fit(stopped, data(drawn))
     before = rows(tmp_path / "b")
-    resumed = GroundingDinoModule(PHRASES, warmup_steps=2, schedule="constant")
     again = trainer(tmp_path / "b", epochs=2)
     again.fit(resumed, data(drawn), ckpt_path=tmp_path / "b" / "checkpoints" / "last.ckpt")
     assert rows(tmp_path / "b")[: len(before)] == before

@@ -1,6 +1,7 @@
 """The miniature: Grounding DINO's architecture at under two million parameters, for tests, demos and CPUs."""
 
 import torch
+from torch import nn
 from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
 
 from gdino_lightning.model.nano.tokenizer import PAD_ID, vocabulary
@@ -52,7 +53,14 @@ def random_nano(seed: int = 0) -> GroundingDinoForObjectDetection:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = GroundingDinoForObjectDetection(nano_config())
-        # transformers zeroes the last layer of every such head, right for box refinement; here it would leave the
-        # queries without a position until the layer has grown
-        torch.nn.init.xavier_uniform_(model.model.decoder.reference_points_head.layers[-1].weight)
+        _draw_weights(model)
         return model
+
+
+def _draw_weights(model: GroundingDinoForObjectDetection) -> None:
+    """Give the queries a position from the start.
+
+    transformers zeroes the last layer of every such head. That is right for box refinement, which starts from the
+    proposal; this one would tell no query where it is until the layer has grown.
+    """
+    nn.init.xavier_uniform_(model.model.decoder.reference_points_head.layers[-1].weight)

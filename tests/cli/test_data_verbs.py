@@ -1,0 +1,86 @@
+"""`gdino sample` and `gdino prepare`, as typed."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from gdino_lightning.cli import main
+from gdino_lightning.data.table import COLUMNS
+
+
+def contents(folder: Path) -> dict[str, tuple[str, int]]:
+    """Path -> digest and time of writing of every file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in files
+    }
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch, capsys) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", "--root", "source", "--num_images", "6", "--seed", "3"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["6 pictures in source", "next: gdino prepare --source source --root data/sample"]
+    return tmp_path / "source"
+
+
+def test_sample_draws_pictures_with_annotations_and_the_same_bytes_again(source):
+    assert sorted(path.stem for path in (source / "images").iterdir()) == sorted(
+        path.stem for path in (source / "annotations").iterdir()
+    )
+    assert len(list((source / "images").glob("*.png"))) == 6
+    assert main(["sample", "--root", "again", "--num_images", "6", "--seed", "3"]) == 0
+    assert main(["sample", "--root", "other", "--num_images", "6", "--seed", "4"]) == 0
+    drawn, again, other = (
+        {name: digest for name, (digest, _) in contents(source.with_name(folder)).items()}
+        for folder in ("source", "again", "other")
+    )
+    assert drawn == again
+    assert drawn.keys() == other.keys()
+    assert not set(drawn.values()) & set(other.values())
+
+
+def test_prepare_writes_both_splits_and_changes_no_byte_on_a_second_run(source, capsys):
+    command = ["prepare", "--source", "source", "--root", "data", "--num_train", "4"]
+    assert main(command) == 0
+    summary = capsys.readouterr().out
+    data = source.with_name("data")
+    for split, count in (("train", 4), ("test", 2)):
+        assert len(list((data / split / "images").iterdir())) == count
+        assert len(list((data / split / "labels").iterdir())) == count
+        assert (data / split / "annotations.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+        assert f"{split}" in summary
+    before = contents(data)
+    assert main(command) == 0
+    assert contents(data) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--num_train", "6"], "num_train"),
+        (["--num_train", "0"], "num_train"),
+        (["--num_train", "600"], "num_train"),
+        (["--on_bad", "ignore"], "--on_bad"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_bad_input(source, capsys, options, says):
+    assert main(["prepare", "--source", "source", "--root", "data", *options]) == 2
+    message = capsys.readouterr().err
+    assert says in message
+    assert message.startswith("gdino: ")
+    assert not source.with_name("data").exists()
+
+
+def test_a_bad_record_stops_or_is_skipped_and_counted(source, capsys):
+    xml = next(path for path in sorted((source / "annotations").iterdir()) if "<object>" in path.read_text())
+    xml.write_text(xml.read_text().replace("<xmin>", "<xmin>x", 1))
+    command = ["prepare", "--source", "source", "--root", "data", "--num_train", "3"]
+    assert main(command) == 2
+    assert xml.name in capsys.readouterr().err
+    assert not source.with_name("data").exists()
+    assert main([*command, "--on_bad", "skip"]) == 0
+    assert "skipped" in capsys.readouterr().out

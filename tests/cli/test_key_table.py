@@ -1,0 +1,34 @@
+"""`gdino fit --help`: every key, in little room."""
+
+import inspect
+
+import pytest
+
+from gdino_lightning.cli import LIGHTNING_VERBS, main
+from gdino_lightning.data.datamodule import DetectionDataModule
+from gdino_lightning.training.module import GroundingDinoModule
+
+MAX_LINES = 130
+OWNERS = {"model": GroundingDinoModule, "data": DetectionDataModule}
+
+
+@pytest.mark.parametrize("verb", LIGHTNING_VERBS)
+def test_help_lists_every_key_in_little_room(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < MAX_LINES
+    assert max(map(len, lines)) <= MAX_LINES
+    for prefix, owner in OWNERS.items():
+        listed = {line.split()[0] for line in lines if line.startswith(f"  --{prefix}.")}
+        assert listed == {f"--{prefix}.{name}" for name in list(inspect.signature(owner.__init__).parameters)[1:]}
+    assert any(line.startswith("  --ckpt_path") for line in lines)
+
+
+def test_defaults_and_texts_are_those_of_the_code(capsys):
+    assert main(["fit", "-h"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[
+        lines.index("  --data.root (required)") + 1
+    ].strip() == "folder with `train/` and `test/`, made from " + ("`source` where it is missing.")
+    assert "  --model.learning_rate (default 0.0001)" in lines
+    assert "  --model.top_k (default 300)" in lines

@@ -1,0 +1,92 @@
+"""Every file of configs/: parsed by the real parser, each key explained, its cost said at the head."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gdino_lightning.cli import main
+from gdino_lightning.cli.lightning_verbs import GdinoCLI
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CLASSES = ["with_mask", "without_mask", "mask_weared_incorrect"]
+EXPLAINED_AS_A_WHOLE = ("phrases", "augmentation", "callbacks")  # blocks whose first line says what they hold
+
+pytestmark = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+
+class ParsedError(Exception):
+    """Carries the parsed configuration out of the command line before anything is built of it."""
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    def stop(self) -> None:
+        raise ParsedError(self.config[self.subcommand])
+
+    def parse_(path: Path) -> dict:
+        with pytest.raises(ParsedError) as caught:
+            main(["fit", f"--config={path}"])
+        return caught.value.args[0].as_dict()
+
+    monkeypatch.setattr(GdinoCLI, "before_instantiate_classes", stop)
+    return parse_
+
+
+def without_defaults(value: object, wanted: object) -> object:
+    """The part of a parsed value that the file itself says."""
+    if isinstance(wanted, dict) and isinstance(value, dict):
+        return {key: without_defaults(value[key], wanted[key]) for key in wanted}
+    if isinstance(wanted, list) and isinstance(value, list):
+        return [without_defaults(*pair) for pair in zip(value, wanted, strict=True)]
+    return value
+
+
+def keys(text: str) -> Iterator[tuple[str, str]]:
+    """(dotted key, line) of every key of the two upper levels, the names of the sections left out."""
+    section = ""
+    for line in text.splitlines():
+        if match := re.match(r"(\w+):(.*)", line):
+            section = match[1]
+            if match[2].split("#")[0].strip():
+                yield section, line
+        elif match := re.match(r"  (\w+):", line):
+            yield f"{section}.{match[1]}", line
+
+
+def test_the_parser_takes_it_and_means_the_same(path, parse):
+    wanted = yaml.safe_load(path.read_text())
+    parsed = parse(path)
+    for section in ("model", "data", "trainer"):
+        assert without_defaults(parsed[section], wanted[section]) == wanted[section]
+    assert parsed["run"] == wanted["run"] == f"runs/{path.stem}"
+    assert parsed["seed_everything"] == wanted["seed_everything"] == 0
+    assert list(parsed["data"]["phrases"]) == list(parsed["model"]["phrases"]) == CLASSES
+
+
+def test_every_key_is_explained(path):
+    found = dict(keys(path.read_text()))
+    sections = yaml.safe_load(path.read_text())
+    expected = {f"{name}.{key}" for name in ("model", "data", "trainer") for key in sections[name]}
+    assert found.keys() == {"run", "seed_everything"} | expected
+    assert [key for key, line in found.items() if not re.search(r"\s# *\w", line)] == []
+    nested = {key for key in expected if isinstance(sections[key.split(".")[0]][key.split(".")[1]], dict)}
+    assert {key.split(".")[1] for key in nested} <= set(EXPLAINED_AS_A_WHOLE)
+
+
+def test_every_callback_is_explained(path):
+    block = path.read_text().split("callbacks:")[1]
+    for entry in block.split("- class_path:")[1:]:
+        assert re.search(r"\s# *\w", entry), entry
+
+
+def test_the_head_says_what_it_is_and_what_it_costs(path):
+    head = re.match(r"(?:# .*\n)+", path.read_text())
+    assert head is not None
+    text = " ".join(line.removeprefix("# ") for line in head[0].splitlines())
+    costs = re.search(r"Memory: (.+?)\. Minutes an epoch: (.+)", text)
+    assert costs is not None
+    assert all(re.search(r"\d|not measured", cost) for cost in costs.groups())
+    assert len(text[: costs.start()]) > 20

@@ -34,6 +34,7 @@ from gdino_lightning.training.optimizer import (
     is_unused,
     parameter_groups,
     part_of,
+    rescale_rates,
     schedule_factor,
 )
 
@@ -172,7 +173,7 @@ class GroundingDinoModule(LightningModule):
         checkpoint[CHECKPOINT_KEY] = describe(self.detector.model, self.tokenizer, self.phrases)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse other classes; take over another architecture before its weights arrive."""
+        """Refuse other classes; take over another architecture before its weights arrive; today's rates win."""
         saved = checkpoint.get(CHECKPOINT_KEY)
         if saved is None:
             raise CheckpointError(
@@ -181,6 +182,10 @@ class GroundingDinoModule(LightningModule):
         _check_same_phrases(saved["phrases"], self.phrases)
         if saved["config"] != describe(self.detector.model, self.tokenizer, self.phrases)["config"]:
             self._adopt(build_described(saved))
+        states = zip(checkpoint.get("optimizer_states", ()), checkpoint.get("lr_schedulers", ()), strict=True)
+        for optimizer, scheduler in states:
+            rates = {part: self.hparams["learning_rate"] * factor for part, factor in self.multipliers.items()}
+            scheduler["base_lrs"] = rescale_rates(optimizer["param_groups"], rates)
 
     def _adopt(self, loaded: Pretrained) -> None:
         """Take a model and its tokenizer, build the prompt, and freeze what does not learn."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import nn
@@ -68,6 +68,23 @@ def build_optimizer(kind: Literal["adamw", "adam"], groups: list[ParameterGroup]
     classes: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     fused = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
     return classes[kind]([dict(group) for group in groups], fused=fused or None)
+
+
+def rescale_rates(groups: list[dict[str, Any]], rates: dict[Part, float]) -> list[float]:
+    """Give the groups of a saved optimizer new rates, at the same point of their schedule.
+
+    Args:
+        groups: `param_groups` of an optimizer state over `parameter_groups`; changed in place.
+        rates: Full rate of each part.
+
+    Returns:
+        The full rate of each group, which the scheduler starts from.
+    """
+    for group in groups:
+        rate = rates[group["name"].removesuffix("-no-decay")]
+        group["lr"] *= rate / group["initial_lr"]
+        group["initial_lr"] = rate
+    return [group["initial_lr"] for group in groups]
 
 
 def schedule_factor(schedule: Schedule, warmup_steps: int, total_steps: float) -> Callable[[int], float]:

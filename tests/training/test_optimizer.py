@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from gdino_lightning.model.nano import random_nano
-from gdino_lightning.training.optimizer import build_optimizer, is_unused, parameter_groups, part_of, schedule_factor
+from gdino_lightning.training.optimizer import (
+    build_optimizer,
+    is_unused,
+    parameter_groups,
+    part_of,
+    rescale_rates,
+    schedule_factor,
+)
 
 
 def groups_of(model):
@@ -71,3 +78,13 @@ def test_optimizer_kind(kind, expected):
     optimizer = build_optimizer(kind, list(groups_of(random_nano()).values()))
     assert type(optimizer) is expected
     assert [group["name"] for group in optimizer.param_groups][:2] == ["backbone", "backbone-no-decay"]
+
+
+def test_saved_groups_take_new_rates_where_they_stand_in_the_schedule():
+    groups = [
+        {"name": "backbone", "lr": 2e-5, "initial_lr": 1e-4},
+        {"name": "head-no-decay", "lr": 2e-4, "initial_lr": 1e-3},
+    ]
+    full = rescale_rates(groups, {"backbone": 3e-4, "text": 0.0, "head": 5e-4})
+    assert full == [3e-4, 5e-4]
+    assert [group["lr"] for group in groups] == pytest.approx([6e-5, 1e-4])

@@ -1,5 +1,7 @@
 """The miniature: Grounding DINO's architecture at under two million parameters, for tests, demos and CPUs."""
 
+import math
+
 import torch
 from torch import nn
 from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
@@ -8,6 +10,8 @@ from gdino_lightning.model.nano.tokenizer import PAD_ID, vocabulary
 
 WIDTH = 64  # transformers normalises in 32 groups, so the width is a multiple of 32
 MAX_TOKENS = 256
+PRIOR = 0.01  # probability that a query names a word, before training
+SPREAD = 0.25  # size of a text feature's entries, before training
 
 
 def nano_config() -> GroundingDinoConfig:
@@ -57,10 +61,18 @@ def random_nano(seed: int = 0) -> GroundingDinoForObjectDetection:
         return model
 
 
+@torch.no_grad()
 def _draw_weights(model: GroundingDinoForObjectDetection) -> None:
-    """Give the queries a position from the start.
-
-    transformers zeroes the last layer of every such head. That is right for box refinement, which starts from the
-    proposal; this one would tell no query where it is until the layer has grown.
-    """
-    nn.init.xavier_uniform_(model.model.decoder.reference_points_head.layers[-1].weight)
+    """Start where training from nothing can start; trained weights need none of this."""
+    core = model.model
+    # transformers zeroes the last layer of every such head. That is right for box refinement, which starts from the
+    # proposal; this one would tell no query where it is until the layer has grown.
+    nn.init.xavier_uniform_(core.decoder.reference_points_head.layers[-1].weight)
+    # Dot products of normalised vectors spread over +-sqrt(width) and there is no bias, so nearly every query would
+    # claim every word. The norms' biases give each pair the prior probability instead (Lin et al. 2017, section 3.3).
+    share = math.sqrt(math.log((1 - PRIOR) / PRIOR) / WIDTH)
+    words = core.encoder.layers[-1].text_enhancer_layer.layer_norm_after
+    words.weight.fill_(SPREAD)
+    words.bias.fill_(-share)
+    for queries in (core.enc_output_norm, core.decoder.layer_norm):
+        queries.bias.fill_(share)

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from gdino_lightning.cli import LIGHTNING_VERBS
 from gdino_lightning.cli.parsers import OneLineErrors
+from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.cli.runs import CONFIG_NAME, forget_run, link_latest, new_run, resolve_checkpoint, run_of
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.errors import CheckpointError, ConfigError
@@ -128,6 +129,7 @@ class GdinoCLI(LightningCLI):
 
 def run_lightning(verb: str, arguments: Sequence[str]) -> int:
     """Run one of Lightning's verbs and return the exit code."""
+    quiet()
     if any(argument in ("-h", "--help") for argument in arguments):
         from gdino_lightning.cli.key_table import key_table
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gdino_lightning import __version__
 from gdino_lightning.errors import GdinoError
 
-BAD_INPUT, NON_FINITE, DISK, INTERRUPTED = 2, 3, 4, 130  # exit codes
+BAD_INPUT, NON_FINITE, DISK, INTERRUPTED, TERMINATED = 2, 3, 4, 130, 143  # exit codes
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
 VERBS = {
     "sample": "draw the sample dataset: pictures and VOC XML, no download",
@@ -31,7 +31,7 @@ Fine-tune Grounding DINO on your own objects.
 gdino VERB --help     the options of one verb
 gdino --version
 
-exit codes: 0 done, 2 bad input, 3 non-finite numbers, 4 disk, 130 interrupted
+exit codes: 0 done, 2 bad input, 3 non-finite numbers, 4 disk, 130 interrupted, 143 terminated
 """
 
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FloatingPointError as error:
         return _fail(f"{error}. The last good checkpoint is untouched.", NON_FINITE)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EPERM):
             raise
         return _fail(f"{error.filename or 'disk'}: {error.strerror}; free space or choose another folder", DISK)
     except KeyboardInterrupt:

@@ -37,7 +37,7 @@ def _section(prefix: str, owner: type[Any]) -> str:
     described = dict(_described_arguments(inspect.getdoc(owner) or ""))
     lines = []
     for name, parameter in inspect.signature(owner.__init__).parameters.items():
-        if name == "self":
+        if name == "self" or (prefix, name) == ("data", "phrases"):  # linked from the model, cannot be given
             continue
         default = "required" if parameter.default is inspect.Parameter.empty else f"default {parameter.default}"
         lines.append(f"  --{prefix}.{name} ({default})")

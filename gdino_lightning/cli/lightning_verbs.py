@@ -12,23 +12,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from gdino_lightning.cli import LIGHTNING_VERBS
+from gdino_lightning.cli import INTERRUPTED, LIGHTNING_VERBS, TERMINATED
 from gdino_lightning.cli.parsers import OneLineErrors
 from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.cli.runs import CONFIG_NAME, forget_run, link_latest, new_run, resolve_checkpoint, run_of
 from gdino_lightning.data.datamodule import DetectionDataModule
-from gdino_lightning.errors import CheckpointError, ConfigError
+from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError
 from gdino_lightning.model.pretrained import read_checkpoint
 from gdino_lightning.training.callbacks import PredictionsCSV
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 from gdino_lightning.training.module import GroundingDinoModule
 
-_INTERRUPTED = 130
 _USAGE = "gdino {verb} --config FILE [--key value ...]      (gdino {verb} --help lists the keys)"
 _TRAINER_DEFAULTS = {
     "max_epochs": 12,
@@ -86,6 +87,13 @@ class GdinoCLI(LightningCLI):
         run = run_of(Path(options.ckpt_path)) if options.ckpt_path else None
         self.run_folder = run or new_run(Path(options.run))
         options.trainer.default_root_dir = str(self.run_folder)
+
+    def instantiate_classes(self) -> None:
+        """Build model, data module and trainer; a setting that one of them refuses is the user's to mend."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            raise _user_error(error) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Attach TensorBoard and metrics.csv of the run folder, unless loggers are configured or switched off."""
@@ -155,14 +163,35 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
             args=completed,
         )
     except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            _say("interrupted; resume with: gdino fit --ckpt_path last")
-            return _INTERRUPTED
-        return stop.code if isinstance(stop.code, int) else 1
+        return _exit_code(verb, stop)
     finally:
         sys.argv = argv
         forget_run()
     return 0
+
+
+def _exit_code(verb: str, stop: SystemExit) -> int:
+    """Tell an interruption (Ctrl-C, SIGTERM) from other exits, and say how to go on."""
+    interrupted = isinstance(stop.__context__, KeyboardInterrupt)
+    if not interrupted and not isinstance(stop, SIGTERMException):
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    _say(f"{'interrupted' if interrupted else 'terminated'}{_how_to_resume() if verb == 'fit' else ''}")
+    return INTERRUPTED if interrupted else TERMINATED
+
+
+def _how_to_resume() -> str:
+    try:
+        return f"; resume with: gdino fit --ckpt_path {resolve_checkpoint('last')}"
+    except CheckpointError:
+        return "; no epoch was finished, so there is nothing to resume"
+
+
+def _user_error(error: BaseException) -> GdinoError:
+    """Return the error of this package that a library wrapped, or the library's own first line."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, GdinoError):
+        cause = cause.__cause__ or cause.__context__
+    return cause or ConfigError(str(error).strip().splitlines()[0])
 
 
 def _check_config_given(verb: str, arguments: list[str]) -> None:

@@ -37,7 +37,7 @@ def run_of(checkpoint: Path) -> Path | None:
 
 
 def new_run(wanted: Path) -> Path:
-    """Return `wanted`, or `wanted-2`, `wanted-3`, ... where something is already: nothing is overwritten.
+    """Return `wanted`, or `wanted-2`, `wanted-3`, ... where a run was trained already: nothing is overwritten.
 
     Until `forget_run` is called, the answer stays the same, also in processes that are started meanwhile.
 
@@ -70,4 +70,7 @@ def link_latest(run: Path) -> None:
 
 
 def _is_used(folder: Path) -> bool:
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    """Tell whether a run was trained here, or a file is in the way; scores of a model before training may lie there."""
+    return (
+        (folder / CONFIG_NAME).exists() or (folder / CHECKPOINTS).exists() or (folder.exists() and not folder.is_dir())
+    )

@@ -7,11 +7,14 @@ with the weights, if any. Nothing here runs code from a file: pickles are read w
 import json
 import logging
 import pickle
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants, snapshot_download
 from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
@@ -30,6 +33,7 @@ from gdino_lightning.model.nano.tokenizer import nano_tokenizer
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_KEY = "gdino"  # where a Lightning checkpoint keeps what `describe` returns
+HUB_TIMEOUT_S = 5
 STATE_PREFIX = "detector.model."  # the transformers model inside the LightningModule's state dict
 _FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
     "grounding-dino": (GroundingDinoConfig, GroundingDinoForObjectDetection),
@@ -52,33 +56,35 @@ class Pretrained:
     phrases: dict[str, str] | None = None
 
 
-def load_pretrained(weights: str | Path, dropout: float | None = None) -> Pretrained:
+def load_pretrained(weights: str | Path) -> Pretrained:
     """Load weights from any accepted source.
 
     Args:
         weights: `nano` or `nano-random`, a Lightning checkpoint (.ckpt), a run folder (its best checkpoint), a Hugging
             Face folder, or a hub id such as `IDEA-Research/grounding-dino-tiny`.
-        dropout: Dropout of the detector while training; None keeps the configured one.
 
     Raises:
         CheckpointError: If the weights are missing, damaged, of another model, or the hub cannot be reached.
     """
     text = str(weights)
     if text in ("nano", "nano-random"):
-        loaded = Pretrained(random_nano(), nano_tokenizer())
-    elif text.endswith(".ckpt"):
-        loaded = _from_checkpoint(Path(text))
-    elif (Path(text) / "checkpoints" / "best.ckpt").is_file():
-        loaded = _from_checkpoint(Path(text) / "checkpoints" / "best.ckpt")
-    elif text.endswith((".pth", ".pt", ".safetensors", ".bin")):
+        return Pretrained(random_nano(), nano_tokenizer())
+    if text.endswith(".ckpt"):
+        return _from_checkpoint(Path(text))
+    if (Path(text) / "checkpoints" / "best.ckpt").is_file():
+        return _from_checkpoint(Path(text) / "checkpoints" / "best.ckpt")
+    if text.endswith((".pth", ".pt", ".safetensors", ".bin")):
         raise CheckpointError(
             f"{text}: single weight files are not read yet; give the Hugging Face folder that holds it, or a .ckpt"
         )
-    else:
-        loaded = _from_hugging_face(text)
-    if dropout is not None:
-        set_dropout(loaded.model, dropout)
-    return loaded
+    if Path(text).is_dir():
+        return _from_hugging_face(text)
+    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+        raise CheckpointError(
+            f"{text}: no such folder or checkpoint; weights are `nano`, a .ckpt file, a run folder, a Hugging Face "
+            "folder, or a hub id such as IDEA-Research/grounding-dino-tiny"
+        )
+    return _from_hub(text)
 
 
 def set_dropout(model: HuggingFaceDetector, dropout: float) -> None:
@@ -143,34 +149,50 @@ def _from_checkpoint(path: Path) -> Pretrained:
     return loaded
 
 
-def _from_hugging_face(source: str) -> Pretrained:
-    local = Path(source).is_dir()
-    if not local and (source.startswith((".", "/", "~")) or source.count("/") != 1):
+def _from_hub(name: str) -> Pretrained:
+    """Load from the cache where it is complete, else from the hub, after one short look whether it answers."""
+    snapshot: str | None = None
+    try:
+        snapshot = snapshot_download(name, local_files_only=True)
+    except (OSError, ValueError):
+        logger.info("%s is not in the cache: asking the hub", name)
+    if snapshot and list(Path(snapshot).glob("*.safetensors")):
+        return _from_hugging_face(snapshot)
+    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _unreachable(constants.ENDPOINT)
+    if reason:
         raise CheckpointError(
-            f"{source}: no such folder or checkpoint; weights are `nano`, a .ckpt file, a run folder, a Hugging Face "
-            "folder, or a hub id such as IDEA-Research/grounding-dino-tiny"
+            f"{name}: no such folder, not in the cache, and the hub did not answer ({reason}); either download it "
+            "where there is a network and give the folder (--model.weights path/to/folder), or try everything offline "
+            "with --config configs/sample.yaml"
         )
+    return _from_hugging_face(name)
+
+
+def _unreachable(url: str) -> str | None:
+    """Return why `url` does not answer within some seconds; None if it does, whatever it says."""
+    try:
+        urllib.request.urlopen(url, timeout=HUB_TIMEOUT_S).close()
+    except urllib.error.HTTPError:
+        return None
+    except OSError as error:  # of which URLError is one
+        return _first_line(error)
+    return None
+
+
+def _from_hugging_face(source: str) -> Pretrained:
     try:
         config = AutoConfig.from_pretrained(source)
         _, model_class = _family(config.model_type, source)
         model, report = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
     except (OSError, ValueError) as error:
-        raise CheckpointError(_explain(source, local, error)) from None
+        raise CheckpointError(
+            f"{source}: cannot be loaded as a Hugging Face Grounding DINO ({_first_line(error)})"
+        ) from None
     _check_report(source, report)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return Pretrained(model, tokenizer)
-
-
-def _explain(source: str, local: bool, error: Exception) -> str:
-    if local:
-        return f"{source}: cannot be loaded as a Hugging Face folder ({_first_line(error)})"
-    return (
-        f"{source}: not in the cache and the hub did not give it ({_first_line(error)}); either download it where "
-        "there is a network and give the folder (--model.weights path/to/folder), or try everything offline with "
-        "--config configs/sample.yaml"
-    )
 
 
 def _check_report(source: str, report: dict[str, Any]) -> None:

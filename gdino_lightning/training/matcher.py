@@ -61,15 +61,16 @@ class HungarianMatcher:
             K lists of B matches, each with min(Q, N) pairs.
 
         Raises:
-            FloatingPointError: If a cost is not finite.
+            FloatingPointError: If a logit, a box or a cost is not finite.
         """
         costs = [self._cost(logits[:, b], boxes[:, b], truth).flatten() for b, truth in enumerate(truths)]
-        host = torch.cat(costs).cpu()
-        if not torch.isfinite(host).all():
+        healthy = torch.isfinite(logits).all() & torch.isfinite(boxes).all()
+        host = torch.cat([*costs, healthy[None].float()]).cpu()
+        if not host[-1] or not torch.isfinite(host).all():
             raise FloatingPointError("matching costs are not finite: the model's outputs hold NaN or infinity")
         stages, queries = logits.shape[0], logits.shape[2]
         matches: list[list[Match]] = [[] for _ in range(stages)]
-        for truth, cost in zip(truths, torch.split(host, [len(cost) for cost in costs]), strict=True):
+        for truth, cost in zip(truths, torch.split(host[:-1], [len(cost) for cost in costs]), strict=True):
             for stage, table in enumerate(cost.view(stages, queries, len(truth.boxes)).numpy()):
                 rows, columns = linear_sum_assignment(table)
                 matches[stage].append(Match(torch.from_numpy(rows), torch.from_numpy(columns)))

@@ -2,18 +2,20 @@
 
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from gdino_lightning.data.batch import Batch, Target
-from gdino_lightning.errors import CheckpointError
+from gdino_lightning.errors import CheckpointError, ConfigError
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
 from gdino_lightning.inference.postprocess import Detections, ScoreOf, postprocess
 from gdino_lightning.model.detector import GroundingDetector, StageOutputs
@@ -23,18 +25,20 @@ from gdino_lightning.model.pretrained import (
     build_described,
     describe,
     load_pretrained,
+    set_dropout,
 )
 from gdino_lightning.prompt import build_prompt, class_phrases
 from gdino_lightning.training.criterion import ClassWeights, Losses, SetCriterion
 from gdino_lightning.training.matcher import Truth
 from gdino_lightning.training.optimizer import (
+    ParameterGroup,
     Part,
     Schedule,
     build_optimizer,
     is_unused,
     parameter_groups,
     part_of,
-    rescale_rates,
+    refresh_groups,
     schedule_factor,
 )
 
@@ -64,6 +68,7 @@ class GroundingDinoModule(LightningModule):
     Raises:
         PromptError: If a class or wording cannot be used.
         CheckpointError: If the weights cannot be loaded.
+        ConfigError: If a number is out of range.
     """
 
     def __init__(
@@ -83,6 +88,15 @@ class GroundingDinoModule(LightningModule):
         top_k: int = 300,
     ) -> None:
         super().__init__()
+        _check_settings(
+            learning_rate=learning_rate,
+            backbone_lr_multiplier=backbone_lr_multiplier,
+            text_lr_multiplier=text_lr_multiplier,
+            weight_decay=weight_decay,
+            warmup_steps=warmup_steps,
+            dropout=dropout,
+            top_k=top_k,
+        )
         self.phrases = class_phrases(phrases)
         self.save_hyperparameters(ignore=["weights", "phrases"])
         self.save_hyperparameters({"phrases": dict(self.phrases)})
@@ -94,7 +108,8 @@ class GroundingDinoModule(LightningModule):
         self.criterion = SetCriterion(class_weights)
         self.val_map = CocoMeanAveragePrecision(self.class_names)
         self.test_map = CocoMeanAveragePrecision(self.class_names)
-        self._adopt(load_pretrained(weights, dropout))
+        self._trained = (0, 0)  # epoch and step of the checkpoint that was loaded
+        self._adopt(load_pretrained(weights))
 
     @property
     def class_names(self) -> list[str]:
@@ -110,6 +125,12 @@ class GroundingDinoModule(LightningModule):
         """Detect this model's phrases: (B, 3, H, W) float32 and (B, H, W) bool in, all stages out."""
         outputs: StageOutputs = self.detector(pixels, pixel_mask, self.prompt.to(self.device))
         return outputs
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw dropout and drop path by seed, epoch, step and rank, so that a resumed run draws as an unbroken one."""
+        if seed := os.environ.get("PL_GLOBAL_SEED"):
+            place = (self.current_epoch * 1_000_003 + batch_idx) * 1_009 + self.global_rank
+            torch.manual_seed((int(seed) * 2_147_483_647 + place) % 2**63)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted loss over all stages; raises FloatingPointError naming step and pictures."""
@@ -134,7 +155,8 @@ class GroundingDinoModule(LightningModule):
         metrics = self._map_metrics("val", self.val_map)
         if not self.trainer.sanity_checking:
             self.log_dict(metrics, sync_dist=True)  # equal on all ranks already; Lightning cannot know
-            self._say(f"epoch {self.current_epoch}", metrics)
+            self._log_place()
+            self._say(f"epoch {self.current_epoch if self.trainer.training else self._trained[0]}", metrics)
         elif math.isinf(self.trainer.num_sanity_val_steps):
             for each in self.trainer.loggers:
                 each.log_metrics({name: float(value) for name, value in metrics.items()} | {"epoch": 0}, step=0)
@@ -143,6 +165,7 @@ class GroundingDinoModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Compute mAP once over the whole split."""
         self.log_dict(self._map_metrics("test", self.test_map), sync_dist=True)
+        self._log_place()
 
     def train(self, mode: bool = True) -> "GroundingDinoModule":
         """Switch modes; frozen parts stay in evaluation mode, so their dropout is off."""
@@ -156,10 +179,7 @@ class GroundingDinoModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer over named groups and the per-step schedule."""
         settings = self.hparams
-        groups = parameter_groups(
-            self.detector.model, settings["learning_rate"], self.multipliers, settings["weight_decay"]
-        )
-        optimizer = build_optimizer(settings["optimizer"], groups)
+        optimizer = build_optimizer(settings["optimizer"], self._groups(), fused=self._fused())
         factor = schedule_factor(
             settings["schedule"], settings["warmup_steps"], self.trainer.estimated_stepping_batches
         )
@@ -173,7 +193,7 @@ class GroundingDinoModule(LightningModule):
         checkpoint[CHECKPOINT_KEY] = describe(self.detector.model, self.tokenizer, self.phrases)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse other classes; take over another architecture before its weights arrive; today's rates win."""
+        """Refuse other classes; take over another architecture before its weights arrive; today's settings win."""
         saved = checkpoint.get(CHECKPOINT_KEY)
         if saved is None:
             raise CheckpointError(
@@ -184,17 +204,27 @@ class GroundingDinoModule(LightningModule):
             self._adopt(build_described(saved))
         states = zip(checkpoint.get("optimizer_states", ()), checkpoint.get("lr_schedulers", ()), strict=True)
         for optimizer, scheduler in states:
-            rates = {part: self.hparams["learning_rate"] * factor for part, factor in self.multipliers.items()}
-            scheduler["base_lrs"] = rescale_rates(optimizer["param_groups"], rates)
+            scheduler["base_lrs"] = refresh_groups(optimizer["param_groups"], self._groups(), fused=self._fused())
+        self._trained = (checkpoint.get("epoch", 0), checkpoint.get("global_step", 0))
 
     def _adopt(self, loaded: Pretrained) -> None:
         """Take a model and its tokenizer, build the prompt, and freeze what does not learn."""
+        set_dropout(loaded.model, self.hparams["dropout"])
         self.tokenizer = loaded.tokenizer
         self.detector = GroundingDetector(loaded.model)
         self.prompt = build_prompt(list(self.phrases.values()), self.tokenizer, loaded.model.config.max_text_len)
         for name, parameter in loaded.model.named_parameters():
             if is_unused(name) or self.multipliers[part_of(name)] == 0:
                 parameter.requires_grad_(False)
+
+    def _groups(self) -> list[ParameterGroup]:
+        settings = self.hparams
+        return parameter_groups(
+            self.detector.model, settings["learning_rate"], self.multipliers, settings["weight_decay"]
+        )
+
+    def _fused(self) -> bool:
+        return self.device.type == "cpu" and self.trainer.precision == "32-true"
 
     def _score(self, batch: Batch, where: str) -> tuple[StageOutputs, Losses]:
         outputs = self(batch.pixels, batch.pixel_mask)
@@ -237,6 +267,12 @@ class GroundingDinoModule(LightningModule):
         )
         self.log_dict(values, on_step=on_step, on_epoch=sync, batch_size=size, sync_dist=sync)
 
+    def _log_place(self) -> None:
+        """Outside of fitting, file the scores under the epoch and step of the checkpoint that was scored."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            for name, value in zip(("epoch", "step"), self._trained, strict=True):
+                self.log(name, float(value), sync_dist=True)
+
     @rank_zero_only
     def _say(self, when: str, metrics: dict[str, Tensor]) -> None:
         logger.info("%s: val/map %.3f, val/map_50 %.3f", when, metrics["val/map"], metrics["val/map_50"])
@@ -246,6 +282,15 @@ class GroundingDinoModule(LightningModule):
         values = metric.compute()
         metric.reset()
         return {f"{stage}/{name}": torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()}
+
+
+def _check_settings(**settings: float) -> None:
+    for name, value in settings.items():
+        above_zero = name in ("learning_rate", "top_k")
+        if not (value > 0 if above_zero else value >= 0) or math.isinf(value):
+            raise ConfigError(f"model.{name} is {value}: it must be {'above 0' if above_zero else '0 or more'}")
+    if settings["dropout"] >= 1:
+        raise ConfigError(f"model.dropout is {settings['dropout']}: it must be below 1")
 
 
 def _check_same_phrases(saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:

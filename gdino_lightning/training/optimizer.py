@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from gdino_lightning.errors import CheckpointError
+
 Schedule = Literal["drop", "cosine", "constant"]
 Part = Literal["backbone", "text", "head"]
 DROP_AT, DROP_FACTOR = 0.7, 0.1  # published recipes drop to a tenth at some 70 % of the steps
@@ -60,31 +62,43 @@ def parameter_groups(
     return [groups[key] for key in sorted(groups)]
 
 
-def build_optimizer(kind: Literal["adamw", "adam"], groups: list[ParameterGroup]) -> Optimizer:
+def build_optimizer(kind: Literal["adamw", "adam"], groups: list[ParameterGroup], *, fused: bool) -> Optimizer:
     """Build AdamW (decoupled decay) or plain Adam over the groups.
 
-    On a CPU the fused form saves a third of the miniature's step; on a GPU it would forbid clipping under 16-mixed.
+    Args:
+        kind: Which one.
+        groups: What `parameter_groups` returns.
+        fused: Use torch's fused form. On a CPU it saves a third of the miniature's step; under mixed precision
+            Lightning cannot clip with it.
     """
     classes: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-    fused = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
     return classes[kind]([dict(group) for group in groups], fused=fused or None)
 
 
-def rescale_rates(groups: list[dict[str, Any]], rates: dict[Part, float]) -> list[float]:
-    """Give the groups of a saved optimizer new rates, at the same point of their schedule.
+def refresh_groups(saved: list[dict[str, Any]], wanted: list[ParameterGroup], *, fused: bool) -> list[float]:
+    """Give the groups of a saved optimizer today's settings, at the same point of their schedule.
 
     Args:
-        groups: `param_groups` of an optimizer state over `parameter_groups`; changed in place.
-        rates: Full rate of each part.
+        saved: `param_groups` of an optimizer state over `parameter_groups`; changed in place.
+        wanted: The groups as they would be built now.
+        fused: As in `build_optimizer`.
 
     Returns:
         The full rate of each group, which the scheduler starts from.
+
+    Raises:
+        CheckpointError: If other parts learn now than did then.
     """
-    for group in groups:
-        rate = rates[group["name"].removesuffix("-no-decay")]
-        group["lr"] *= rate / group["initial_lr"]
-        group["initial_lr"] = rate
-    return [group["initial_lr"] for group in groups]
+    then, now = [group["name"] for group in saved], [group["name"] for group in wanted]
+    if then != now:
+        raise CheckpointError(
+            f"the checkpoint trained the parts {', '.join(then)}; now {', '.join(now)} would learn: resume with the "
+            "same learning-rate multipliers, or start a new run with --model.weights and this checkpoint"
+        )
+    for old, new in zip(saved, wanted, strict=True):
+        old["lr"] *= new["lr"] / old["initial_lr"]
+        old |= {"initial_lr": new["lr"], "weight_decay": new["weight_decay"], "fused": fused or None}
+    return [group["lr"] for group in wanted]
 
 
 def schedule_factor(schedule: Schedule, warmup_steps: int, total_steps: float) -> Callable[[int], float]:

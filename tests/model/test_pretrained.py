@@ -1,9 +1,11 @@
 import json
 import pickle
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from tokenizers import Tokenizer
 from transformers import GroundingDinoForObjectDetection, PreTrainedTokenizerFast
 
@@ -110,13 +112,20 @@ def test_truncated_checkpoint_is_damaged(tmp_path):
         read_checkpoint(path)
 
 
-def test_an_unreachable_hub_names_both_ways_out(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+@pytest.mark.parametrize("offline", [True, False])
+def test_an_unreachable_hub_names_both_ways_out_at_once(tmp_path, monkeypatch, offline):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    start = time.perf_counter()
     with pytest.raises(CheckpointError) as caught:
         load_pretrained("IDEA-Research/no-such-model")
+    assert time.perf_counter() - start < 10
     message = str(caught.value)
     assert "\n" not in message
-    assert "folder" in message
+    assert ("HF_HUB_OFFLINE" in message) == offline
+    assert "no such folder" in message
+    assert "give the folder" in message
     assert "configs/sample.yaml" in message
 
 

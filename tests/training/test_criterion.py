@@ -69,6 +69,15 @@ def test_a_batch_without_boxes_has_finite_gradients():
     assert (logits.grad > 0).all()  # everything is background and pushed down
 
 
+@pytest.mark.parametrize("truths", [[truth([], [])], [truth([[0.5, 0.5, 0.2, 0.2]], [[0]])]])
+@pytest.mark.parametrize("bad", ["logits", "boxes"])
+def test_non_finite_outputs_are_refused_with_and_without_boxes(truths, bad):
+    outputs = {"logits": torch.zeros(2, 1, 5, 4), "boxes": torch.full((2, 1, 5, 4), 0.4)}
+    outputs[bad][1, 0, 2, 3] = float("nan")
+    with pytest.raises(FloatingPointError, match="not finite"):
+        SetCriterion()(outputs["logits"], outputs["boxes"], truths)
+
+
 def test_losses_are_float32_under_autocast():
     logits, boxes, truths = random_case(torch.Generator().manual_seed(4))
     wanted = SetCriterion()(logits.bfloat16(), boxes.bfloat16(), truths).total

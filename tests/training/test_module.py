@@ -9,8 +9,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 
 from gdino_lightning.data.datamodule import DetectionDataModule
-from gdino_lightning.errors import CheckpointError
-from gdino_lightning.model.nano import random_nano
+from gdino_lightning.errors import CheckpointError, ConfigError
 from gdino_lightning.training.callbacks import EpochCheckpoints
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 from gdino_lightning.training.module import GroundingDinoModule
@@ -88,6 +87,48 @@ def test_resuming_equals_never_stopping(run, drawn, tmp_path):
         assert torch.equal(a, b), name
 
 
+def test_resuming_repeats_the_draws_of_dropout(drawn, tmp_path):
+    seed_everything(7)
+    modules = [GroundingDinoModule(PHRASES, schedule="constant", dropout=0.2) for _ in range(3)]
+    trainer(tmp_path / "a", epochs=2).fit(modules[0], data(drawn))
+    trainer(tmp_path / "b", epochs=1).fit(modules[1], data(drawn))
+    torch.manual_seed(99)  # another process has another random state
+    last = tmp_path / "b" / "checkpoints" / "last.ckpt"
+    trainer(tmp_path / "b", epochs=2).fit(modules[2], data(drawn), ckpt_path=last)
+    assert modules[2].detector.model.model.decoder.layers[0].dropout == 0.2
+    for (name, a), b in zip(modules[0].state_dict().items(), modules[2].state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"learning_rate": 0.0},
+        {"learning_rate": -1.0},
+        {"learning_rate": math.inf},
+        {"learning_rate": math.nan},
+        {"text_lr_multiplier": -0.1},
+        {"weight_decay": -1.0},
+        {"warmup_steps": -5},
+        {"dropout": 1.0},
+        {"top_k": 0},
+    ],
+)
+def test_numbers_out_of_range_are_named(setting):
+    (name,) = setting
+    with pytest.raises(ConfigError, match=f"model.{name} is"):
+        GroundingDinoModule(PHRASES, **setting)
+
+
+def test_mixed_precision_trains_and_clips(drawn, tmp_path):
+    module = GroundingDinoModule(PHRASES, warmup_steps=0)
+    before = module.detector.model.model.enc_output.weight.clone()
+    settings = {"max_steps": 1, "num_sanity_val_steps": 0, "limit_val_batches": 1, "precision": "bf16-mixed"}
+    trainer(tmp_path, **settings).fit(module, data(drawn))
+    assert not torch.equal(module.detector.model.model.enc_output.weight, before)
+    assert module.detector.model.model.enc_output.weight.dtype == torch.float32
+
+
 def test_a_checkpoint_is_complete_and_plain(run):
     path = run / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
@@ -100,8 +141,6 @@ def test_a_checkpoint_is_complete_and_plain(run):
 
 
 def test_a_checkpoint_of_another_architecture_is_taken_over(tmp_path):
-    other = random_nano()
-    other.config.num_queries = 7
     module = GroundingDinoModule(PHRASES)
     description = {}
     module.on_save_checkpoint(description)

@@ -3,13 +3,14 @@ import math
 import pytest
 import torch
 
+from gdino_lightning.errors import CheckpointError
 from gdino_lightning.model.nano import random_nano
 from gdino_lightning.training.optimizer import (
     build_optimizer,
     is_unused,
     parameter_groups,
     part_of,
-    rescale_rates,
+    refresh_groups,
     schedule_factor,
 )
 
@@ -75,16 +76,35 @@ def test_constant_and_endless_runs_never_drop():
 
 @pytest.mark.parametrize(("kind", "expected"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
 def test_optimizer_kind(kind, expected):
-    optimizer = build_optimizer(kind, list(groups_of(random_nano()).values()))
+    optimizer = build_optimizer(kind, list(groups_of(random_nano()).values()), fused=True)
     assert type(optimizer) is expected
     assert [group["name"] for group in optimizer.param_groups][:2] == ["backbone", "backbone-no-decay"]
 
 
-def test_saved_groups_take_new_rates_where_they_stand_in_the_schedule():
-    groups = [
-        {"name": "backbone", "lr": 2e-5, "initial_lr": 1e-4},
-        {"name": "head-no-decay", "lr": 2e-4, "initial_lr": 1e-3},
-    ]
-    full = rescale_rates(groups, {"backbone": 3e-4, "text": 0.0, "head": 5e-4})
-    assert full == [3e-4, 5e-4]
-    assert [group["lr"] for group in groups] == pytest.approx([6e-5, 1e-4])
+def saved_groups(model):
+    """What an optimizer leaves after a fifth of the full rate was reached."""
+    groups = [dict(group, initial_lr=group["lr"], fused=True) for group in groups_of(model).values()]
+    for group in groups:
+        group["lr"] *= 0.2
+    return groups
+
+
+def test_saved_groups_take_new_settings_where_they_stand_in_the_schedule():
+    model = random_nano()
+    saved = saved_groups(model)
+    wanted = parameter_groups(model, 2e-3, {"backbone": 0.3, "text": 0.5, "head": 1.0}, weight_decay=0.5)
+    full = refresh_groups(saved, wanted, fused=False)
+    assert full == pytest.approx([6e-4, 6e-4, 2e-3, 2e-3, 1e-3, 1e-3])
+    assert [group["lr"] for group in saved] == pytest.approx([rate * 0.2 for rate in full])
+    assert [group["initial_lr"] for group in saved] == full
+    assert [group["weight_decay"] for group in saved] == [0.5, 0.0] * 3
+    assert {group["fused"] for group in saved} == {None}
+
+
+def test_other_learning_parts_than_saved_are_refused():
+    model = random_nano()
+    saved = saved_groups(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(part_of(name) != "text")
+    with pytest.raises(CheckpointError, match=r"backbone.*text.*now backbone"):
+        refresh_groups(saved, list(groups_of(model).values()), fused=False)

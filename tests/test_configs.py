@@ -90,3 +90,26 @@ def test_the_head_says_what_it_is_and_what_it_costs(path):
     assert costs is not None
     assert all(re.search(r"\d|not measured", cost) for cost in costs.groups())
     assert len(text[: costs.start()]) > 20
+
+
+def test_every_configuration_takes_a_step_as_it_stands(path, drawn, tmp_path, monkeypatch):
+    """Precision, clipping, callbacks and schedule as configured; only size, data and weights are small."""
+    monkeypatch.chdir(tmp_path)
+    small = {
+        "model.weights": "nano-random",
+        "data.root": drawn,
+        "data.short_side": 64,
+        "data.long_side_max": 64,
+        "data.canvas_multiple": 32,
+        "data.train_short_sides": "null",
+        "data.num_workers": 0,
+        "trainer.accelerator": "cpu",
+        "trainer.max_epochs": 1,
+        "trainer.limit_train_batches": 1,
+        "trainer.limit_val_batches": 1,
+        "trainer.num_sanity_val_steps": 0,
+        "trainer.enable_progress_bar": "false",
+    }
+    assert main(["fit", f"--config={path}", *(f"--{key}={value}" for key, value in small.items())]) == 0
+    run = next(folder for folder in Path("runs").iterdir() if folder.name == path.stem)
+    assert (run / "checkpoints" / "last.ckpt").is_file()

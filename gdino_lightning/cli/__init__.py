@@ -13,6 +13,8 @@ from gdino_lightning import __version__
 from gdino_lightning.errors import GdinoError
 
 BAD_INPUT, NON_FINITE, DISK, INTERRUPTED, TERMINATED = 2, 3, 4, 130, 143  # exit codes
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+_PATH_ERRORS = {errno.ENOTDIR}
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
 VERBS = {
     "sample": "draw the sample dataset: pictures and VOC XML, no download",
@@ -63,9 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FloatingPointError as error:
         return _fail(f"{error}. The last good checkpoint is untouched.", NON_FINITE)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EPERM):
+        if error.errno not in _DISK_ERRORS | _PATH_ERRORS:
             raise
-        return _fail(f"{error.filename or 'disk'}: {error.strerror}; free space or choose another folder", DISK)
+        code = DISK if error.errno in _DISK_ERRORS else BAD_INPUT
+        return _fail(f"{error.filename or 'disk'}: {error.strerror}; free space or choose another folder", code)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
 

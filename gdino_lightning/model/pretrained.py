@@ -174,7 +174,9 @@ def _unreachable(url: str) -> str | None:
         urllib.request.urlopen(url, timeout=HUB_TIMEOUT_S).close()
     except urllib.error.HTTPError:
         return None
-    except OSError as error:  # of which URLError is one
+    except urllib.error.URLError as error:
+        return str(error.reason)
+    except OSError as error:
         return _first_line(error)
     return None
 

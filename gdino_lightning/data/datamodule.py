@@ -23,7 +23,7 @@ from gdino_lightning.errors import ConfigError, DatasetError
 SAMPLE = "sample"  # the value of `source` that asks for the drawn dataset
 AUGMENTATION = Augmentation()
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class DetectionDataModule(LightningDataModule):
@@ -91,7 +91,7 @@ class DetectionDataModule(LightningDataModule):
         self._source = source
         self._num_train, self._split_seed = num_train, split_seed
         self._val, self._val_seed = val, val_seed
-        self._batch_size, self._eval_batch_size = batch_size, eval_batch_size or batch_size
+        self._batch_size, self._eval_batch_size = batch_size, batch_size if eval_batch_size is None else eval_batch_size
         self._sizing = Sizing(short_side, long_side_max, canvas_multiple)
         self._train_short_sides = train_short_sides or []
         self._augmentation = augmentation
@@ -101,7 +101,9 @@ class DetectionDataModule(LightningDataModule):
         self._evaluate_on_train = evaluate_on_train
         self._splits: dict[str, list[Picture]] = {}
         self._datasets: dict[str, DetectionDataset] = {}
-        _check_positive(
+        _check_at_least(0, num_workers=num_workers)
+        _check_at_least(
+            1,
             batch_size=self._batch_size,
             eval_batch_size=self._eval_batch_size,
             train_short_sides=min(self._train_short_sides, default=1),
@@ -126,7 +128,7 @@ class DetectionDataModule(LightningDataModule):
         if self._source == SAMPLE:
             source = self._root.with_name(f"{self._root.name}-source")
             draw_sample(source)
-        _log.info("%s", prepare(source, self._root, num_train=self._num_train, seed=self._split_seed))
+        logger.info("%s", prepare(source, self._root, num_train=self._num_train, seed=self._split_seed))
 
     def setup(self, stage: str) -> None:
         """Read the tables that a stage needs and check their labels; each is read once.
@@ -225,7 +227,7 @@ class DetectionDataModule(LightningDataModule):
                     "or correct the labels"
                 )
             if split == "train" and (absent := [name for name in self.classes if name not in found]):
-                _log.warning("%s has no box of the classes: %s", self._root / split / TABLE_NAME, ", ".join(absent))
+                logger.warning("%s has no box of the classes: %s", self._root / split / TABLE_NAME, ", ".join(absent))
             self._splits[split] = pictures
         return self._splits[split]
 
@@ -249,10 +251,10 @@ def _named(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:
     return [picture for picture in pictures if picture.name in wanted]
 
 
-def _check_positive(**settings: int) -> None:
+def _check_at_least(least: int, **settings: int) -> None:
     for name, value in settings.items():
-        if value < 1:
-            raise ConfigError(f"data.{name} is {value}: it must be at least 1")
+        if value < least:
+            raise ConfigError(f"data.{name} is {value}: it must be at least {least}")
 
 
 def _init_worker(_: int) -> None:

@@ -4,7 +4,6 @@ Files are written under another name and renamed. A journal of the files about t
 and manifest last: a folder without tables is unfinished, and the next run finishes it or replaces it.
 """
 
-import errno
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -15,12 +14,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gdino_lightning.errors import DatasetError
+from gdino_lightning.files import PART, part_of, refuse_unwritable, write_atomic
 
 MANIFEST = "prepare.json"
 JOURNAL = "prepare.unfinished.json"
-
-_PART = ".part"
-_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,8 @@ def publish(
         DatasetError: `root` cannot be written, or its folders hold files that were not made here.
         OSError: The disk is full; the message names the file.
     """
-    try:
+    with refuse_unwritable(root):
         return _Publisher(root, wanted, tables, progress).run(parameters)
-    except OSError as error:
-        if error.errno in _FULL_DISK:
-            raise
-        name = error.filename or root
-        reason = error.strerror or error
-        raise DatasetError(f"{name}: cannot be written ({reason}); choose another --root") from error
 
 
 class _Publisher:
@@ -87,13 +78,13 @@ class _Publisher:
         finished = manifest_path.is_file() and manifest_path.read_bytes() == manifest
         if finished and not (missing or stale or leftovers or journal_path.exists()):
             return 0
-        _write(journal_path, _to_json({"files": sorted(made | self.wanted.keys())}))
+        write_atomic(journal_path, _to_json({"files": sorted(made | self.wanted.keys())}))
         manifest_path.unlink(missing_ok=True)
         outdated = [name for name in reversed(missing) if name in present]  # tables go first
         for name in [*outdated, *stale, *leftovers]:
             (self.root / name).unlink(missing_ok=True)  # the journal has replaced its own leftover
         self._write_all(missing)
-        _write(manifest_path, manifest)
+        write_atomic(manifest_path, manifest)
         journal_path.unlink()
         return len(missing) + len(stale) + len(leftovers)
 
@@ -108,9 +99,9 @@ class _Publisher:
                     continue
                 if not path.name.startswith("."):
                     present.add(name)
-                elif path.name.endswith(_PART):
+                elif path.name.endswith(PART):
                     leftovers.append(name)
-        own = [_part_of(self.root / name) for name in (MANIFEST, JOURNAL)]
+        own = [part_of(self.root / name) for name in (MANIFEST, JOURNAL)]
         return present, leftovers + [path.name for path in own if path.exists()]
 
     def _order(self, different: set[str], stale: list[str]) -> list[str]:
@@ -145,7 +136,7 @@ class _Publisher:
             data = self.wanted[name].read()
             if hashlib.sha256(data).hexdigest() != self.wanted[name].sha256:
                 raise DatasetError(f"{name}: changed in the source while it was read; run prepare again")
-            _write(self.root / name, data)
+            write_atomic(self.root / name, data)
 
 
 def _content(data: bytes) -> Content:
@@ -167,21 +158,3 @@ def _listed_files(path: Path) -> set[str]:
 
 def _to_json(value: Mapping[str, object]) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def _part_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}{_PART}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that it is either absent, or whole, at every moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = _part_of(path)
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        if error.errno not in _FULL_DISK:
-            raise
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno, f"no space for {len(data):,} bytes", str(path)) from error

@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from gdino_lightning.data.drawing.plan import Plan, draw_picture, plan_picture
 from gdino_lightning.errors import DatasetError
+from gdino_lightning.files import refuse_unwritable, write_atomic
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _MARKER = "sample.json"  # says which sample a folder holds, or is being given
 _VERSION = 1  # of the drawing: another version gives other pictures
 _FOLDERS = {"images": ".png", "annotations": ".xml"}
@@ -72,17 +73,19 @@ def draw_sample(root: Path, *, num_images: int = 853, seed: int = 0, progress: b
         progress: whether to show a progress bar.
 
     Raises:
-        DatasetError: `num_images` or `seed` is out of range, or `root` holds another dataset.
+        DatasetError: `num_images` or `seed` is out of range, or `root` holds another dataset or cannot be written.
+        OSError: The disk is full; the message names the file.
     """
     if num_images < 1:
         raise DatasetError(f"num_images is {num_images}: draw at least 1 picture")
     if seed < 0:
         raise DatasetError(f"seed is {seed}: use 0 or a positive whole number")
-    _claim(root, {"version": _VERSION, "seed": seed, "num_images": num_images})
+    with refuse_unwritable(root):
+        _claim(root, {"version": _VERSION, "seed": seed, "num_images": num_images})
     missing = _missing(root, num_images)
     if missing:
         _draw(root, seed, missing, workers=_workers(len(missing)), progress=progress)
-    _LOG.info("%s: %d pictures, %d of them drawn now", root, num_images, len(missing))
+    logger.info("%s: %d pictures, %d of them drawn now", root, num_images, len(missing))
 
 
 def voc_xml(plan: Plan) -> str:
@@ -120,7 +123,7 @@ def _claim(root: Path, identity: dict[str, int]) -> None:
             if path.suffix != suffix or path.stem not in expected:
                 raise DatasetError(f"{root / folder}: {path.name} is not of this sample: {fix}")
     if not marker.exists():
-        _write(marker, (json.dumps(identity) + "\n").encode())
+        write_atomic(marker, (json.dumps(identity) + "\n").encode())
 
 
 def _missing(root: Path, num_images: int) -> list[int]:
@@ -178,12 +181,6 @@ def _draw_one(root: Path, seed: int, index: int) -> None:
     plan = plan_picture(seed, index)
     colours = cv2.COLOR_RGBA2BGRA if plan.channels == 4 else cv2.COLOR_RGB2BGR
     _, encoded = cv2.imencode(".png", cv2.cvtColor(draw_picture(plan), colours), _PNG_OPTIONS)
-    _write(root / "images" / f"{_name(index)}.png", encoded.tobytes())
-    _write(root / "annotations" / f"{_name(index)}.xml", voc_xml(plan).encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with refuse_unwritable(root):
+        write_atomic(root / "images" / f"{_name(index)}.png", encoded.tobytes())
+        write_atomic(root / "annotations" / f"{_name(index)}.xml", voc_xml(plan).encode())

@@ -45,12 +45,15 @@ def hold_out(names: Iterable[str], fraction: float, seed: int) -> tuple[list[str
     """
     names = list(names)
     if not 0 < fraction < 1:
-        raise DatasetError(f"cannot hold out a fraction of {fraction}: it must lie between 0 and 1")
+        raise DatasetError(
+            f"data.val is {fraction}: the fraction of the training pictures held out must lie between 0 and 1; "
+            "`test` validates on the test split"
+        )
     num_held_out = max(1, math.floor(len(names) * fraction + 0.5))
     if num_held_out >= len(names):
         raise DatasetError(
-            f"cannot hold out {num_held_out} of {len(names)} pictures: none would be left to train on; "
-            "use more pictures or a smaller fraction"
+            f"data.val is {fraction}: with {num_held_out} of {len(names)} pictures held out none would be left to "
+            "train on; use more pictures or a smaller fraction"
         )
     return split_names(names, len(names) - num_held_out, seed)
 

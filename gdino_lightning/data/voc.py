@@ -55,24 +55,15 @@ class VocAnnotation:
     objects: tuple[VocObject, ...]
 
 
-def parse_voc(data: bytes, name: str) -> VocAnnotation:
-    """Parse one VOC XML file.
+def scan_voc(data: bytes, name: str) -> tuple[VocAnnotation, list[DatasetError]]:
+    """Parse one VOC XML file and return its good objects with one error for each bad one.
 
     Args:
         data: The file's bytes, in any encoding that XML knows.
         name: File name (or path) for messages; its stem stands in for a missing `<filename>`.
 
-    Raises:
-        DatasetError: The file or any object in it cannot be used; names file, line and object.
-    """
-    annotation, problems = scan_voc(data, name)
-    if problems:
-        raise problems[0]
-    return annotation
-
-
-def scan_voc(data: bytes, name: str) -> tuple[VocAnnotation, list[DatasetError]]:
-    """Parse one VOC XML file and return its good objects with one error for each bad one.
+    Returns:
+        The annotation, and the errors of objects left out of it, which name file, line and object.
 
     Raises:
         DatasetError: The file as a whole cannot be used.

@@ -99,7 +99,7 @@ class CocoMeanAveragePrecision(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Return the scores of all pictures so far, of every process; float32 scalars, never NaN."""
         scenes = {scene.image_id: scene for scene in self._scenes()}
-        names = [*_KEYS, *(f"map/{name}" for name in self.class_names)]
+        names = self.metric_names()
         if not any(len(scene.truth) for scene in scenes.values()):
             values = [-1.0] * len(names)
         else:

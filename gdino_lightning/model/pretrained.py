@@ -9,6 +9,7 @@ import logging
 import pickle
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,19 @@ def build_described(description: dict[str, Any]) -> Pretrained:
     config_class, model_class = _family(description["config"].get("model_type"), "the checkpoint")
     model = model_class(config_class.from_dict(description["config"]))
     return Pretrained(model, Tokenizer.from_str(description["tokenizer"]), dict(description["phrases"]))
+
+
+def check_same_phrases(saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Refuse a prompt other than the one that was saved: class indices would silently mean other classes.
+
+    Raises:
+        CheckpointError: If a class, a wording or their order differs.
+    """
+    if list(saved.items()) != list(wanted.items()):
+        raise CheckpointError(
+            f"the checkpoint was trained with phrases {dict(saved)}, asked for are {dict(wanted)}: leave "
+            "--model.phrases out, or start a new run with --model.weights and this checkpoint"
+        )
 
 
 def _from_checkpoint(path: Path) -> Pretrained:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
+
+from gdino_lightning.files import write_atomic
 
 Row = dict[str, str]
 
@@ -65,9 +66,10 @@ class MetricsCSVLogger(Logger):
 
         Args:
             metrics: numbers or tensors of one element by name; `epoch` is a column like any other.
-            step: optimizer steps so far.
+            step: optimizer steps so far; like the epoch a whole number, of whatever type.
         """
-        row = {"step": "" if step is None else str(step)} | {key: _text(value) for key, value in metrics.items()}
+        row = {"step": "" if step is None else str(int(step))}
+        row |= {key: str(int(value)) if key == "epoch" else _text(value) for key, value in metrics.items()}
         if not self._is_ours:
             self._columns, self._rows = read_metrics(self.path)
             self._rows.append(row)
@@ -93,16 +95,10 @@ class MetricsCSVLogger(Logger):
             file.write(self._line(self._rows[-1]))
 
     def _rewrite(self) -> None:
-        self._save_dir.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(self._line(dict(zip(self._columns, self._columns, strict=True))))
-            file.writelines(self._line(row) for row in self._rows[:-1])
-            self._last_row_at = file.tell()
-            file.write(self._line(self._rows[-1]))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        header = dict(zip(self._columns, self._columns, strict=True))
+        before = b"".join(self._line(row) for row in (header, *self._rows[:-1]))
+        write_atomic(self.path, before + self._line(self._rows[-1]), sync=True)
+        self._last_row_at = len(before)
         self._is_ours = True
 
     def _line(self, row: Row) -> bytes:

@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -23,6 +23,7 @@ from gdino_lightning.model.pretrained import (
     CHECKPOINT_KEY,
     Pretrained,
     build_described,
+    check_same_phrases,
     describe,
     load_pretrained,
     set_dropout,
@@ -156,7 +157,7 @@ class GroundingDinoModule(LightningModule):
         if not self.trainer.sanity_checking:
             self.log_dict(metrics, sync_dist=True)  # equal on all ranks already; Lightning cannot know
             self._log_place()
-            self._say(f"epoch {self.current_epoch if self.trainer.training else self._trained[0]}", metrics)
+            self._say(f"epoch {self.current_epoch if self._fitting else self._trained[0]}", metrics)
         elif math.isinf(self.trainer.num_sanity_val_steps):
             for each in self.trainer.loggers:
                 each.log_metrics({name: float(value) for name, value in metrics.items()} | {"epoch": 0}, step=0)
@@ -199,13 +200,14 @@ class GroundingDinoModule(LightningModule):
             raise CheckpointError(
                 "the checkpoint was not written by gdino-lightning: it has no prompt and no configuration"
             )
-        _check_same_phrases(saved["phrases"], self.phrases)
+        check_same_phrases(saved["phrases"], self.phrases)
         if saved["config"] != describe(self.detector.model, self.tokenizer, self.phrases)["config"]:
             self._adopt(build_described(saved))
         states = zip(checkpoint.get("optimizer_states", ()), checkpoint.get("lr_schedulers", ()), strict=True)
         for optimizer, scheduler in states:
             scheduler["base_lrs"] = refresh_groups(optimizer["param_groups"], self._groups(), fused=self._fused())
-        self._trained = (checkpoint.get("epoch", 0), checkpoint.get("global_step", 0))
+        # Lightning logs the validation of an epoch at the step before the one it saves
+        self._trained = (checkpoint.get("epoch", 0), max(0, checkpoint.get("global_step", 0) - 1))
 
     def _adopt(self, loaded: Pretrained) -> None:
         """Take a model and its tokenizer, build the prompt, and freeze what does not learn."""
@@ -267,9 +269,13 @@ class GroundingDinoModule(LightningModule):
         )
         self.log_dict(values, on_step=on_step, on_epoch=sync, batch_size=size, sync_dist=sync)
 
+    @property
+    def _fitting(self) -> bool:
+        return self.trainer.state.fn == TrainerFn.FITTING
+
     def _log_place(self) -> None:
         """Outside of fitting, file the scores under the epoch and step of the checkpoint that was scored."""
-        if self.trainer.state.fn != TrainerFn.FITTING:
+        if not self._fitting:
             for name, value in zip(("epoch", "step"), self._trained, strict=True):
                 self.log(name, float(value), sync_dist=True)
 
@@ -291,11 +297,3 @@ def _check_settings(**settings: float) -> None:
             raise ConfigError(f"model.{name} is {value}: it must be {'above 0' if above_zero else '0 or more'}")
     if settings["dropout"] >= 1:
         raise ConfigError(f"model.dropout is {settings['dropout']}: it must be below 1")
-
-
-def _check_same_phrases(saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    if list(saved.items()) != list(wanted.items()):
-        raise CheckpointError(
-            f"the checkpoint was trained with phrases {dict(saved)}, asked for are {dict(wanted)}: leave "
-            "--model.phrases out, or start a new run with --model.weights and this checkpoint"
-        )

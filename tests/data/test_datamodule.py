@@ -199,11 +199,24 @@ def test_yaml_words_that_are_no_text_are_explained(root, text):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"batch_size": 0}, {"eval_batch_size": -1}, {"train_short_sides": [0]}, {"limit_train_pictures": 0}],
+    [
+        {"batch_size": 0},
+        {"eval_batch_size": -1},
+        {"eval_batch_size": 0},
+        {"train_short_sides": [0]},
+        {"limit_train_pictures": 0},
+        {"num_workers": -1},
+    ],
 )
 def test_settings_out_of_range_are_refused(root, settings):
-    with pytest.raises(ConfigError, match=next(iter(settings))):
+    with pytest.raises(ConfigError, match=rf"^data\.{next(iter(settings))} is "):
         make(root, **settings)
+
+
+@pytest.mark.parametrize("val", [1.5, 0, -1])
+def test_an_impossible_validation_part_names_its_key(root, val):
+    with pytest.raises(DatasetError, match=rf"^data\.val is {val}: "):
+        make(root, val=val).setup("fit")
 
 
 def test_hyper_parameters_load_without_code(root, tmp_path):

@@ -97,7 +97,7 @@ def test_interrupted_run_is_finished(forty, tmp_path):
     make(tmp_path, 8)
     (tmp_path / "images" / "maksssksksss3.png").unlink()
     (tmp_path / "annotations" / "maksssksksss5.xml").unlink()
-    (tmp_path / "images" / ".maksssksksss3.png.tmp").write_bytes(b"half a pic")
+    (tmp_path / "images" / ".maksssksksss3.png.part").write_bytes(b"half a pic")
     make(tmp_path, 8)
     drawn = digests(tmp_path)
     assert len(drawn) == 16
@@ -158,6 +158,23 @@ def test_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "root").write_text("")
     with pytest.raises(DatasetError, match="is a file"):
         make(tmp_path / "root", 1)
+
+
+@pytest.mark.parametrize("root", ["file/x", "/proc/x"])
+def test_root_that_cannot_be_made_is_one_line_with_path_and_remedy(tmp_path, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    with pytest.raises(DatasetError, match=rf"^{root}.*: cannot be written \(.*\); choose another --root$"):
+        make(Path(root), 1)
+
+
+def test_a_folder_that_becomes_unwritable_is_named_also_by_other_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "_workers", lambda pictures: 2)
+    make(tmp_path, 1)
+    (tmp_path / "images" / "maksssksksss0.png").unlink()
+    (tmp_path / "images" / ".maksssksksss0.png.part").mkdir()
+    with pytest.raises(DatasetError, match=r"maksssksksss0.*: cannot be written .* choose another --root"):
+        make(tmp_path, 1)
 
 
 def test_marker_says_what_was_drawn(forty):

@@ -179,6 +179,8 @@ def test_test_scores_are_logged_and_the_earlier_rows_stay(run, drawn):
     assert [{k: row[k] for k in before[0]} for row in after[: len(before)]] == before
     assert float(after[-1]["test/map"]) == pytest.approx(scores["test/map"])
     assert math.isfinite(scores["test/loss"])
+    validated = {(row["epoch"], row["step"]) for row in before if row["val/loss"]}
+    assert (after[-1]["epoch"], after[-1]["step"]) in validated  # filed where the checkpoint was made
 
 
 def test_non_finite_numbers_name_step_and_pictures(drawn, tmp_path):

@@ -55,11 +55,12 @@ class DetectionPictures(Callback):
         self.num_test_pictures = num_test_pictures
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
+        self._wanted = 0  # pictures to draw of the running split
         self._seen: dict[int, _Seen] = {}  # by image id: a padded sampler repeats some
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the pictures of the last validation."""
-        self._seen.clear()
+        self._begin(trainer, self.num_pictures)
 
     def on_validation_batch_end(
         self,
@@ -71,8 +72,10 @@ class DetectionPictures(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Remember what was found."""
-        if self.num_pictures and trainer.is_global_zero:
+        if self._wanted:
             self._remember(outputs, batch)
+
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Send the pictures to TensorBoard."""
@@ -81,7 +84,7 @@ class DetectionPictures(Callback):
         boards = [each for each in trainer.loggers if isinstance(each, TensorBoardLogger)]
         if not boards:
             return
-        for number, seen in enumerate(self._spread(self.num_pictures)):
+        for number, seen in enumerate(self._spread()):
             image = _draw(seen, cast(list[str], pl_module.class_names))
             for board in boards:
                 name = f"val/pictures/{number}"
@@ -89,30 +92,21 @@ class DetectionPictures(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the pictures of other splits."""
-        self._seen.clear()
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor | Mapping[str, object] | None,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Remember what was found."""
-        if self.num_test_pictures and trainer.is_global_zero:
-            self._remember(outputs, batch)
+        self._begin(trainer, self.num_test_pictures)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the pictures and their contact sheet."""
         report = Path(trainer.default_root_dir) / "report"
         images = []
-        for seen in self._spread(self.num_test_pictures):
+        for seen in self._spread():
             images.append(_draw(seen, cast(list[str], pl_module.class_names)))
             save_jpeg(images[-1], report / "test" / f"{Path(seen.target.image_path).stem}.jpg")
         if images:
             save_jpeg(contact_sheet(images, columns=3, cell=640), report / "test.jpg")
+
+    def _begin(self, trainer: Trainer, wanted: int) -> None:
+        self._wanted = wanted if trainer.is_global_zero else 0
+        self._seen.clear()
 
     def _remember(self, outputs: Tensor | Mapping[str, object] | None, batch: Batch) -> None:
         detections = cast(Mapping[str, list[Detections]], outputs)["detections"]
@@ -120,10 +114,10 @@ class DetectionPictures(Callback):
             shown = nms(found.select(found.scores > self.score_threshold), self.nms_iou)
             self._seen[target.image_id] = _Seen(target, shown.cpu())
 
-    def _spread(self, count: int) -> list[_Seen]:
-        """Return at most `count` pictures, evenly spaced in the order of the split."""
+    def _spread(self) -> list[_Seen]:
+        """Return the pictures to draw, evenly spaced in the order of the split."""
         seen = [self._seen[image_id] for image_id in sorted(self._seen)]
-        places = np.linspace(0, len(seen) - 1, min(count, len(seen))).round().astype(int)
+        places = np.linspace(0, len(seen) - 1, min(self._wanted, len(seen))).round().astype(int)
         return [seen[place] for place in places.tolist()]
 
 

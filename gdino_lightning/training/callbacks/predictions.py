@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gdino_lightning.data.batch import Batch, Target
 from gdino_lightning.data.table import COLUMNS
+from gdino_lightning.files import write_atomic
 from gdino_lightning.inference.postprocess import Detections, nms
 
 logger = logging.getLogger(__name__)
@@ -54,15 +55,12 @@ class PredictionsCSV(Callback):
         """Write the file."""
         name = "predictions.csv" if trainer.world_size == 1 else f"predictions-{trainer.global_rank}.csv"
         path = Path(trainer.default_root_dir) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*COLUMNS, "score"])
         for image_id in sorted(self._rows):
             writer.writerows(self._rows[image_id])
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        temporary.replace(path)
+        write_atomic(path, text.getvalue().encode())
         logger.info("%s: %d boxes in %d pictures", path, sum(map(len, self._rows.values())), len(self._rows))
 
 

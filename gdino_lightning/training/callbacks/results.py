@@ -48,7 +48,7 @@ class Curves:
     Attributes:
         names: columns, in the order of the file.
         rows: rows, in the order of the file.
-        zero_shot: the one of the validation before the first step, empty where there was none.
+        zero_shot: the one of the validation before any training, empty where there was none.
     """
 
     names: list[str]
@@ -57,28 +57,39 @@ class Curves:
 
     @classmethod
     def read(cls, table: Path) -> "Curves":
-        """Read a metrics.csv; the first scored row is zero-shot if it stands at step 0."""
+        """Read a metrics.csv; its first scored row is zero-shot if it stands at step 0 and precedes training.
+
+        Columns stand in the order in which they were first logged, so they tell what came first also where
+        the score and the first training step share a row.
+        """
         names, rows = read_metrics(table)
         first = next((row for row in rows if "val/map" in row), {})
-        return cls(names, rows, first if first.get("step") == "0" else {})
+        begun = next((name for name in names if name == "val/map" or name.startswith(("train/", "lr-"))), "")
+        return cls(names, rows, first if first.get("step") == "0" and begun == "val/map" else {})
 
     def of(self, name: str) -> dict[int, float]:
-        """Return a curve, value by step; where a resumed run did steps again, its numbers."""
+        """Return a curve, value by step; where a step was logged again, the later value."""
         rows = self._trained() if name.startswith("val/") else self.rows
         values = {int(row["step"]): float(row[name]) for row in rows if name in row and "step" in row}
         missing = -1.0 if name.startswith("val/map") else math.nan  # COCO's -1: nothing to find
         return {step: math.nan if values[step] == missing else values[step] for step in sorted(values)}
 
     def best(self) -> tuple[str, int, float] | None:
-        """Return epoch, step and value of the highest val/map, the first of equal ones."""
-        scored = [row for row in self._trained() if not math.isnan(float(row.get("val/map", "nan")))]
-        if not scored:
-            return None
-        row = max(scored, key=lambda row: float(row["val/map"]))
-        return row.get("epoch", "?"), int(row["step"]), float(row["val/map"])
+        """Return epoch, step and value of the highest val/map, the first of equal ones.
+
+        Of rows of one epoch and step, as resuming and validating a checkpoint add them, the last one counts.
+        """
+        rows = [row for row in self._trained() if "val/map" in row and "step" in row]
+        scores = {(_epoch(row), int(row["step"])): float(row["val/map"]) for row in rows}
+        known = [(*point, score) for point, score in scores.items() if not math.isnan(score)]
+        return max(known, key=lambda point: point[2], default=None)
 
     def _trained(self) -> list[Row]:
         return [row for row in self.rows if row is not self.zero_shot]
+
+
+def _epoch(row: Row) -> str:
+    return str(int(float(row["epoch"]))) if "epoch" in row else "?"  # Lightning logs it as 3 or as 3.0
 
 
 def plot_results(table: Path, picture: Path) -> None:

@@ -28,6 +28,7 @@ def test_rows_are_thresholded_suppressed_and_written_once(tmp_path):
     for _ in range(2):  # the second time as a padded sampler would
         callback.on_predict_batch_end(trainer, module, [first, found((apart, 0.5, 0))], batch, 0)
     callback.on_predict_end(trainer, module)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["predictions.csv"]
     with (tmp_path / "run" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     got = [(r["image_name"], r["label_name"], r["score"], r["bbox_x1"], r["bbox_x2"]) for r in rows]

@@ -46,6 +46,28 @@ def test_a_run_without_zero_shot_row_and_without_scores(tmp_path: Path) -> None:
     assert curves.best() == ("0", 3, 0.3)
 
 
+def test_only_a_score_before_any_training_is_zero_shot(tmp_path: Path) -> None:
+    """Epochs of one step end at step 0 too; their scores share a row with the step, as the zero-shot one may."""
+    for folder, before in (("a", []), ("b", [{"lr-AdamW/head": 1e-4}]), ("c", [{"train/loss": 1.0, "epoch": 0}])):
+        logger = MetricsCSVLogger(tmp_path / folder)
+        for metrics in [*before, {"val/map": 0.2, "epoch": 0}, {"train/loss": 1.0, "epoch": 0}]:
+            logger.log_metrics(metrics, step=0)
+        curves = Curves.read(logger.path)
+        assert curves.zero_shot.get("val/map") == (None if before else "0.2")
+        assert curves.of("val/map") == ({0: 0.2} if before else {})
+
+
+def test_of_a_point_that_is_scored_again_the_later_score_counts(tmp_path: Path) -> None:
+    table = write_run(tmp_path)
+    again = MetricsCSVLogger(tmp_path)  # as `validate` of the checkpoints of epochs 1 and 0 adds it
+    again.log_metrics({"val/map": 0.45, "epoch": 1.0}, step=19)
+    assert Curves.read(table).of("val/map") == {9: 0.3, 19: 0.45, 29: 0.6, 39: 0.5}
+    assert Curves.read(table).best() == ("2", 29, 0.6)
+    again.log_metrics({"val/map": 0.7, "epoch": 0.0}, step=9)
+    assert Curves.read(table).best() == ("0", 9, 0.7)
+    assert Curves.read(table).zero_shot["val/map"] == "0.05"
+
+
 def test_repeated_steps_show_the_resumed_run_and_minus_one_is_a_gap(tmp_path: Path) -> None:
     for value in (1.0, 2.0):
         MetricsCSVLogger(tmp_path).log_metrics({"train/loss": value, "val/map/a": -1.0}, step=5)

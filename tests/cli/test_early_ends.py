@@ -1,0 +1,103 @@
+"""What ends `fit` and `test` early: bad input, Ctrl-C, numbers that are not finite."""
+
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from verb_runs import CLASSES, ONE_STEP, SAMPLE_CONFIG, failure, fit_arguments, forbid_steps
+
+from gdino_lightning.cli import main
+from gdino_lightning.training.callbacks import EpochCheckpoints
+from gdino_lightning.training.module import GroundingDinoModule
+
+
+def with_label(drawn: Path, folder: Path, split: str) -> Path:
+    """A copy of the data in which one box of a split is of another class."""
+    shutil.copytree(drawn, folder)
+    table = folder / split / "annotations.csv"
+    table.write_text(table.read_text().replace("with_mask,", "helmet,", 1))
+    return folder
+
+
+def test_other_classes_in_the_data_are_named_before_training(drawn, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    forbid_steps(monkeypatch)
+    message = failure(capfd, *fit_arguments(with_label(drawn, tmp_path / "data", "train")))
+    assert "labels helmet are no classes of the model" in message
+    assert all(name in message for name in CLASSES)
+
+
+def test_other_classes_in_the_test_split_are_named(copied, drawn, tmp_path, capfd):
+    root = with_label(drawn, tmp_path / "data", "test")
+    message = failure(capfd, "test", "--ckpt_path=best", f"--data.root={root}")
+    assert "labels helmet are no classes of the model" in message
+    assert str(root / "test" / "annotations.csv") in message
+
+
+@pytest.mark.parametrize("callback", ["EarlyStopping", "EpochCheckpoints"])
+def test_a_mistyped_monitor_ends_before_training(drawn, tmp_path, monkeypatch, capfd, callback):
+    monkeypatch.chdir(tmp_path)
+    forbid_steps(monkeypatch)
+    text = SAMPLE_CONFIG.read_text()
+    at = text.index("monitor: val/map", text.index(callback))
+    (tmp_path / "typo.yaml").write_text(text[:at] + text[at:].replace("val/map", "val/mapp", 1))
+    message = failure(capfd, *fit_arguments(drawn, tmp_path / "typo.yaml"))
+    assert f"{callback}: monitor 'val/mapp' is never logged" in message
+    assert "val/map_50" in message
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_key_in_the_file_is_named_in_a_short_line(drawn, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "typo.yaml").write_text(SAMPLE_CONFIG.read_text().replace("batch_size:", "batchsize:", 1))
+    message = failure(capfd, *fit_arguments(drawn, tmp_path / "typo.yaml"))
+    assert "batchsize" in message
+    assert "gdino fit --help" in message
+    assert len(message) < 250
+
+
+def test_classes_that_yaml_read_as_something_else_are_refused(drawn, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    message = failure(capfd, *fit_arguments(drawn), "--model.phrases={yes: a cup, no: a plate}")
+    assert "True is not text; put quotes round it" in message
+
+
+@pytest.mark.parametrize(
+    ("epoch", "says"),
+    [
+        (0, "interrupted; no epoch was finished, so there is nothing to resume"),
+        (1, "interrupted; resume with: gdino fit --ckpt_path runs/sample/checkpoints/last.ckpt"),
+    ],
+)
+def test_an_interrupted_fit_is_130_and_says_how_to_resume(drawn, tmp_path, monkeypatch, capfd, epoch, says):
+    take_step = GroundingDinoModule.training_step
+
+    def step(module, *batch):
+        if module.current_epoch == epoch:
+            raise KeyboardInterrupt
+        return take_step(module, *batch)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(GroundingDinoModule, "training_step", step)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert main([*fit_arguments(drawn), *ONE_STEP, "--trainer.max_epochs=2"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores further ones
+    assert capfd.readouterr().out.splitlines()[-1] == says
+
+
+def test_numbers_that_are_not_finite_end_a_fit_with_3(drawn, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(EpochCheckpoints, "on_train_epoch_start", spoil)
+    assert main([*fit_arguments(drawn), *ONE_STEP]) == 3
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert re.match(r"gdino: train step 0: .*maksssksksss\d+\.png", message)
+
+
+def spoil(_, trainer, module) -> None:
+    with torch.no_grad():
+        module.detector.model.model.level_embed.fill_(float("nan"))

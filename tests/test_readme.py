@@ -1,0 +1,87 @@
+"""README.md says nothing that is not there: targets, verbs, flags, configurations, links and pictures."""
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from gdino_lightning.cli import LIGHTNING_VERBS, VERBS, data_verbs, main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = re.findall(r"^([a-z][\w-]*):(?!=)", MAKEFILE, re.MULTILINE)
+VARIABLES = re.findall(r"^([A-Z_]+) [?:]?=", MAKEFILE, re.MULTILINE)
+PROGRAMS = ("make", "gdino", "lightning")
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of code fences and of inline code, as words, without what a shell takes for a comment."""
+    fences = re.findall(r"^ *```\w*\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    lines = [line for block in (*fences, *inline) for line in block.splitlines()]
+    started = [line.strip() for line in lines if line.split()[:1] and line.split()[0] in PROGRAMS]
+    parts = [part for line in started for part in line.split(" && ")]
+    return [words for part in parts if len(words := shlex.split(part, comments=True)) > 1]
+
+
+def calls(*programs: str) -> list:
+    """The arguments of the README's commands, each once, as parameters of a test."""
+    found = {" ".join(words): words[1:] for words in commands(README) if words[0] in programs}
+    return [pytest.param(arguments, id=line) for line, arguments in found.items()]
+
+
+@cache
+def flags(verb: str) -> set[str]:
+    """The flags that the parser of one of Lightning's verbs takes."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main([verb, "--help_all"]) == 0
+    return {"--help", *re.findall(r"--[\w.]+", printed.getvalue())}
+
+
+def test_the_readme_has_commands_of_each_kind():
+    assert len(calls("make")) > 5
+    verbs = {words[1] for words in commands(README) if words[0] != "make"}
+    assert {"prepare", "fit", "test", "predict"} <= verbs
+
+
+@pytest.mark.parametrize("arguments", calls("make"))
+def test_targets_and_variables_are_in_the_makefile(arguments):
+    variables = [word.split("=")[0] for word in arguments if "=" in word]
+    assert {word for word in arguments if "=" not in word} <= set(TARGETS)
+    assert set(variables) <= set(VARIABLES)
+
+
+@pytest.mark.parametrize("arguments", calls("gdino", "lightning"))
+def test_verbs_flags_and_values_are_taken_by_the_parsers(arguments, monkeypatch):
+    verb, *rest = arguments
+    assert verb in VERBS
+    if verb in LIGHTNING_VERBS:
+        assert {word.split("=")[0] for word in rest if word.startswith("--")} <= flags(verb)
+        return
+    ran = []
+    monkeypatch.setattr(data_verbs, "draw_sample", lambda *_, **__: ran.append("sample"))
+    monkeypatch.setattr(data_verbs, "prepare", lambda *_, **__: ran.append("prepare"))
+    assert main(arguments) == 0
+    assert ran == [verb]
+
+
+def test_configurations_exist_and_none_is_left_out():
+    named = set(re.findall(r"configs/\w+\.yaml", README))
+    assert named == {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!\w+:)([^)#]+)", README))))
+def test_links_and_pictures_exist(target):
+    assert (ROOT / target).is_file()
+
+
+def test_make_help_prints_every_target_with_a_text():
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    printed = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert list(printed) == TARGETS

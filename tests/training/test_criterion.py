@@ -59,6 +59,26 @@ def test_two_pictures_sum_to_each_alone():
     assert torch.allclose(both, alone[0] * 3 + alone[1] * 1, rtol=1e-5)
 
 
+def test_summed_loss_of_two_pictures_through_the_model_equals_each_alone(detector, prompt):
+    """Two pictures of one canvas, one of them padded: neither forward nor loss may mix them."""
+    pixels = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(2, 64, 96, dtype=torch.bool)
+    mask[1, 50:] = False
+    pixels = pixels * mask[:, None]
+    truths = [
+        Truth(torch.tensor([[0.4, 0.5, 0.2, 0.3], [0.7, 0.3, 0.1, 0.2]]), prompt.phrase_map[:2]),
+        Truth(torch.tensor([[0.5, 0.5, 0.4, 0.4]]), prompt.phrase_map[2:]),
+    ]
+
+    def summed(chosen: slice) -> torch.Tensor:
+        outputs = detector(pixels[chosen], mask[chosen], prompt)
+        boxes = sum(len(each.boxes) for each in truths[chosen])
+        return SetCriterion()(outputs.logits, outputs.boxes, truths[chosen]).total * boxes
+
+    alone = summed(slice(0, 1)) + summed(slice(1, 2))
+    assert summed(slice(0, 2)).item() == pytest.approx(alone.item(), rel=1e-5)
+
+
 def test_a_batch_without_boxes_has_finite_gradients():
     logits = torch.randn(2, 2, 5, 4, requires_grad=True)
     boxes = torch.rand(2, 2, 5, 4, requires_grad=True)

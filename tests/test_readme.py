@@ -82,6 +82,8 @@ def test_links_and_pictures_exist(target):
 
 
 def test_make_help_prints_every_target_with_a_text():
-    done = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     printed = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert list(printed) == TARGETS

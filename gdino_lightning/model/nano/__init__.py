@@ -68,8 +68,8 @@ def _draw_weights(model: GroundingDinoForObjectDetection) -> None:
     # transformers zeroes the last layer of every such head. That is right for box refinement, which starts from the
     # proposal; this one would tell no query where it is until the layer has grown.
     nn.init.xavier_uniform_(core.decoder.reference_points_head.layers[-1].weight)
-    # Dot products of normalised vectors spread over +-sqrt(width) and there is no bias, so nearly every query would
-    # claim every word. The norms' biases give each pair the prior probability instead (Lin et al. 2017, section 3.3).
+    # Dot products of normalised vectors spread over +-sqrt(width) and there is no bias, so a query would claim about
+    # every second word. The norms' biases give each pair the prior probability instead (Lin et al. 2017, section 3.3).
     share = math.sqrt(math.log((1 - PRIOR) / PRIOR) / WIDTH)
     words = core.encoder.layers[-1].text_enhancer_layer.layer_norm_after
     words.weight.fill_(SPREAD)

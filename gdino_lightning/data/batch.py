@@ -4,7 +4,7 @@ Letters: B pictures in the batch, N boxes in a picture, H, W px of the canvas.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from gdino_lightning.data.canvas import Sizing
+from gdino_lightning.prompt.captions import Caption
 
 
 @dataclass
@@ -26,9 +27,10 @@ class Target:
         width: px of the stored picture.
         height: px of the stored picture.
         boxes: (N, 4) float32, cxcywh_norm of the picture's own (possibly augmented) content.
-        labels: (N,) int64 class indices, in the order of the phrases.
+        labels: (N,) int64: class indices, or with a caption the indices of its phrases.
         boxes_px: (N, 4) float32, xyxy_px of the stored picture as annotated and clipped; None where
             augmented.
+        caption: the text that the picture is trained with; None where that is the class list.
     """
 
     image_id: int
@@ -38,14 +40,27 @@ class Target:
     boxes: Tensor
     labels: Tensor
     boxes_px: Tensor | None
+    caption: Caption | None = None
 
     def pin_memory(self) -> "Target":
         """A copy in page-locked memory."""
+        return self._copy(Tensor.pin_memory)
+
+    def to(self, device: torch.device | str) -> "Target":
+        """A copy on `device`.
+
+        Lightning calls it where it moves a batch: left to itself it walks through every dataclass and stops at
+        frozen ones, as captions are. Like Lightning, only copies to CUDA let the program run on meanwhile.
+        """
+        non_blocking = torch.device(device).type == "cuda"
+        return self._copy(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def _copy(self, change: Callable[[Tensor], Tensor]) -> "Target":
         return replace(
             self,
-            boxes=self.boxes.pin_memory(),
-            labels=self.labels.pin_memory(),
-            boxes_px=None if self.boxes_px is None else self.boxes_px.pin_memory(),
+            boxes=change(self.boxes),
+            labels=change(self.labels),
+            boxes_px=None if self.boxes_px is None else change(self.boxes_px),
         )
 
 

@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader
 from gdino_lightning.data.batch import CanvasSampler, Sample, collate
 from gdino_lightning.data.canvas import Sizing
 from gdino_lightning.data.dataset import DetectionDataset
+from gdino_lightning.data.grounding import CAPTIONS_NAME, GroundedPicture, read_captions
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.sample import draw_sample
 from gdino_lightning.data.split import hold_out, split_names
 from gdino_lightning.data.table import TABLE_NAME, Picture, read_split
 from gdino_lightning.data.transforms import Augmentation
 from gdino_lightning.errors import ConfigError, DatasetError
+from gdino_lightning.prompt.captions import Caption
 
 SAMPLE = "sample"  # the value of `source` that asks for the drawn dataset
 AUGMENTATION = Augmentation()
@@ -28,6 +30,11 @@ logger = logging.getLogger(__name__)
 
 class DetectionDataModule(LightningDataModule):
     """Pictures and boxes of `root/train` and `root/test` as batches of one canvas each.
+
+    Where `root/train` holds `captions.jsonl`, each of its lines is one more training sample. A picture that has
+    a caption and no row in the table is trained with the caption alone: what of the classes it shows is not
+    known, so it is no negative. Validation and test use the table alone, and captions of pictures held out for
+    validation are left out.
 
     Args:
         root: folder with `train/` and `test/`, made from `source` where it is missing.
@@ -52,7 +59,7 @@ class DetectionDataModule(LightningDataModule):
         pin_memory: load into page-locked memory where CUDA is there.
         cache: keep decoded pictures in memory.
         seed: order, scales and augmentation follow from it and the epoch.
-        limit_train_pictures: train on this many, drawn by `seed`; null for all.
+        limit_train_pictures: train on this many, drawn by `seed`, with all their captions; null for all.
         evaluate_on_train: validate and test on the training pictures, to check that the model can overfit.
 
     Raises:
@@ -100,7 +107,9 @@ class DetectionDataModule(LightningDataModule):
         self._limit_train_pictures = limit_train_pictures
         self._evaluate_on_train = evaluate_on_train
         self._splits: dict[str, list[Picture]] = {}
+        self._captions: list[GroundedPicture] = []  # of the training split, read with its table
         self._datasets: dict[str, DetectionDataset] = {}
+        self.captions: list[Caption] = []  # that are trained on; known after `setup("fit")`
         _check_at_least(0, num_workers=num_workers)
         _check_at_least(
             1,
@@ -138,7 +147,7 @@ class DetectionDataModule(LightningDataModule):
 
         Raises:
             ConfigError: no classes were given, or the trainer asks for `overfit_batches`.
-            DatasetError: a table cannot be used, or holds a label that is no class.
+            DatasetError: a table or the captions cannot be used, or a label is no class.
         """
         if not self.classes:
             raise ConfigError("data.phrases is empty: give the class names (with the command line: model.phrases)")
@@ -150,16 +159,19 @@ class DetectionDataModule(LightningDataModule):
         parts = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
         for part in parts:
             if part not in self._datasets:
+                captions = self._trained_captions() if part == "train" else []
+                self.captions += [grounded.caption for grounded in captions]
                 self._datasets[part] = DetectionDataset(
                     self._pictures(part),
                     self.classes,
+                    captions=captions,
                     augmentation=self._augmentation if part == "train" else None,
                     seed=self._seed,
                     cache=self._cache,
                 )
 
     def train_dataloader(self) -> DataLoader[list[Sample]]:
-        """Batches of the training pictures: shuffled, scaled and augmented."""
+        """Batches of the training pictures and captions: shuffled, scaled and augmented."""
         dataset = self._datasets["train"]
         sampler = CanvasSampler(
             dataset.sizes,
@@ -206,19 +218,47 @@ class DetectionDataModule(LightningDataModule):
         if part == "test" or (part == "val" and self._val == "test"):
             return self._read("test")
         pictures = self._read("train")
-        if self._val != "test":
-            kept, held_out = hold_out([picture.name for picture in pictures], self._val, self._val_seed)
-            pictures = _named(pictures, held_out if part == "val" else kept)
+        wanted = self._held_out() if part == "val" else self._trained()
+        return [picture for picture in pictures if picture.name in wanted]
+
+    def _trained_captions(self) -> list[GroundedPicture]:
+        """The captions of the pictures that are trained on."""
+        trained = self._trained()
+        captions = [caption for caption in self._captions if caption.name in trained]
+        if self._captions:
+            logger.info(
+                "%s: %d of %d captions to train on, with %d boxes",
+                self._root / "train" / CAPTIONS_NAME,
+                len(captions),
+                len(self._captions),
+                sum(len(caption.labels) for caption in captions),
+            )
+        return captions
+
+    def _trained(self) -> set[str]:
+        """Names of the pictures that are trained on, with the class list, captions or both."""
+        names = {picture.name for picture in self._read("train")}
+        names |= {caption.name for caption in self._captions}
+        names -= self._held_out()
         limit = self._limit_train_pictures
-        if part == "train" and limit is not None and limit < len(pictures):
-            chosen, _ = split_names([picture.name for picture in pictures], limit, self._seed)
-            pictures = _named(pictures, chosen)
-        return pictures
+        if limit is None or limit >= len(names):
+            return names
+        return set(split_names(names, limit, self._seed)[0])
+
+    def _held_out(self) -> set[str]:
+        """Names of the pictures of the training split that validate."""
+        if self._val == "test":
+            return set()
+        return set(hold_out([picture.name for picture in self._read("train")], self._val, self._val_seed)[1])
 
     def _read(self, split: str) -> list[Picture]:
-        """Read a split once and compare its labels with the classes."""
+        """Read a split once and compare its labels with the classes; captions come with the training split."""
         if split not in self._splits:
             pictures = read_split(self._root / split)
+            if split == "train":
+                self._captions = read_captions(self._root / split, pictures)
+                captioned = {caption.name for caption in self._captions}
+                pictures = [p for p in pictures if p.labels or p.name not in captioned]
             found = {label for picture in pictures for label in picture.labels}
             if unknown := sorted(found.difference(self.classes)):
                 raise DatasetError(
@@ -244,11 +284,6 @@ def _class_names(phrases: Mapping[str, str] | Sequence[str]) -> list[str]:
     if len(set(names)) != len(names):
         raise ConfigError(f"phrases: a class name appears twice in {', '.join(names)}")
     return names
-
-
-def _named(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:
-    wanted = set(names)
-    return [picture for picture in pictures if picture.name in wanted]
 
 
 def _check_at_least(least: int, **settings: int) -> None:

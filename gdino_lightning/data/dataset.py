@@ -1,6 +1,7 @@
 """The pictures of one split as samples on their canvases."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch.utils.data import Dataset
 from gdino_lightning.boxes import xyxy_px_to_cxcywh_norm
 from gdino_lightning.data.batch import Request, Sample, Target
 from gdino_lightning.data.canvas import normalise_on_canvas, resize
+from gdino_lightning.data.grounding import GroundedPicture
 from gdino_lightning.data.images import read_rgb
 from gdino_lightning.data.table import Picture
 from gdino_lightning.data.transforms import Augmentation, Augmenter
@@ -23,6 +25,8 @@ class DetectionDataset(Dataset[list[Sample]]):
     Args:
         pictures: the split, in the order of the image ids.
         classes: class names; a label becomes its place among them.
+        captions: pictures to be trained with a caption; their image ids follow those of `pictures`. They are
+            never mirrored, because a text may speak of left and right.
         augmentation: changes for training; None for evaluation.
         seed: with the epoch and the image id, what the augmentation draws follow from.
         cache: keep all decoded pictures in memory (3 bytes a pixel: 360 kB at 400x300 px). They are decoded
@@ -37,16 +41,20 @@ class DetectionDataset(Dataset[list[Sample]]):
         pictures: Sequence[Picture],
         classes: Sequence[str],
         *,
+        captions: Sequence[GroundedPicture] = (),
         augmentation: Augmentation | None = None,
         seed: int = 0,
         cache: bool = False,
     ) -> None:
-        self._pictures = list(pictures)
-        self._augmenter = None if augmentation is None else Augmenter(augmentation)
-        self._seed = seed
+        self._pictures: list[Picture | GroundedPicture] = [*pictures, *captions]
         indices = {name: index for index, name in enumerate(classes)}
-        self._labels = [_labels(picture, indices) for picture in self._pictures]
-        self._cached = [read_rgb(picture.path) for picture in self._pictures] if cache else None
+        self._labels = [_labels(picture, indices) for picture in pictures]
+        self._labels += [torch.tensor(picture.labels, dtype=torch.int64) for picture in captions]
+        self._augmenter = None if augmentation is None else Augmenter(augmentation)
+        self._unmirrored = None if augmentation is None else Augmenter(replace(augmentation, flip=0.0))
+        self._seed = seed
+        paths = dict.fromkeys(picture.path for picture in self._pictures) if cache else {}
+        self._cached = {path: read_rgb(path) for path in paths}
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -68,17 +76,19 @@ class DetectionDataset(Dataset[list[Sample]]):
         """One picture, augmented in training, resized, normalised and laid on the canvas asked for."""
         index = request.index
         picture = self._pictures[index]
-        rgb = self._cached[index] if self._cached else read_rgb(picture.path)
+        caption = picture.caption if isinstance(picture, GroundedPicture) else None
+        augmenter = self._augmenter if caption is None else self._unmirrored
+        rgb = self._cached[picture.path] if picture.path in self._cached else read_rgb(picture.path)
         boxes_px, labels = torch.from_numpy(picture.boxes_px), self._labels[index]
-        if self._augmenter:
-            self._augmenter.seed(self._seed, request.epoch, index)
-            rgb, augmented_px, rows = self._augmenter.geometric(rgb, picture.boxes_px)
+        if augmenter:
+            augmenter.seed(self._seed, request.epoch, index)
+            rgb, augmented_px, rows = augmenter.geometric(rgb, picture.boxes_px)
             boxes_px, labels = torch.from_numpy(augmented_px), labels[torch.from_numpy(rows)]
         height, width = rgb.shape[:2]
         boxes = xyxy_px_to_cxcywh_norm(boxes_px, width, height)
         rgb = resize(rgb, request.sizing.resized_into(width, height, request.canvas))
-        if self._augmenter:
-            rgb = self._augmenter.photometric(rgb)
+        if augmenter:
+            rgb = augmenter.photometric(rgb)
         pixels, pixel_mask = normalise_on_canvas(rgb, request.canvas)
         target = Target(
             image_id=index,
@@ -87,7 +97,8 @@ class DetectionDataset(Dataset[list[Sample]]):
             height=picture.height,
             boxes=boxes,
             labels=labels,
-            boxes_px=None if self._augmenter else boxes_px,
+            boxes_px=None if augmenter else boxes_px,
+            caption=caption,
         )
         return Sample(pixels, pixel_mask, target)
 

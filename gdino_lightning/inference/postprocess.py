@@ -90,6 +90,7 @@ def postprocess(
     phrase_map: Tensor,
     sizes: Sequence[tuple[int, int]],
     *,
+    classes: Tensor | None = None,
     top_k: int = 300,
     score: ScoreOf = "mean",
     score_threshold: float = 0.0,
@@ -102,6 +103,7 @@ def postprocess(
         boxes: (B, Q, 4) cxcywh_norm, relative to the picture's own size.
         phrase_map: (P, T) or (B, P, T) bool.
         sizes: (width, height) px of the B stored pictures.
+        classes: (B, P) int64 class index of each phrase; by default phrases are the classes.
         top_k: pairs kept for each picture; ties go to the lower query, then the lower phrase.
         score: how the tokens of a phrase make its score.
         score_threshold: only higher scores are kept, so a phrase without a token never is.
@@ -112,11 +114,25 @@ def postprocess(
     """
     scores = phrase_scores(logits, phrase_map, score)
     found = []
-    for picture_scores, picture_boxes, (width, height) in zip(scores, boxes.float(), sizes, strict=True):
+    names = torch.arange(scores.shape[-1], device=scores.device).expand(len(scores), -1) if classes is None else classes
+    for picture_scores, picture_boxes, name, (width, height) in zip(scores, boxes.float(), names, sizes, strict=True):
         best, pair = picture_scores.flatten().sort(descending=True, stable=True)
         pair = pair[:top_k][best[:top_k] > score_threshold]
-        query, label = pair // picture_scores.shape[-1], pair % picture_scores.shape[-1]
+        query, phrase = pair // picture_scores.shape[-1], pair % picture_scores.shape[-1]
         corners = clip_xyxy_px(cxcywh_norm_to_xyxy_px(picture_boxes[query], width, height), width, height)
-        detections = Detections(corners, picture_scores[query, label], label)
+        detections = Detections(corners, picture_scores[query, phrase], name[phrase])
         found.append(detections if nms_iou is None else nms(detections, nms_iou))
     return found
+
+
+def merge(parts: Sequence[Detections], top_k: int = 300) -> Detections:
+    """Join what several prompts found in one picture and keep the best; of equal scores the earlier prompt's.
+
+    As each part holds its prompt's best `top_k`, the result is that of one prompt of all phrases.
+    """
+    joined = Detections(
+        boxes=torch.cat([part.boxes for part in parts]),
+        scores=torch.cat([part.scores for part in parts]),
+        labels=torch.cat([part.labels for part in parts]),
+    )
+    return joined.select(joined.scores.sort(descending=True, stable=True).indices[:top_k])

@@ -1,82 +1,66 @@
 """Grounding DINO in readable stages over the modules of transformers.
 
 `encode_text -> encode_image -> fuse -> select_queries -> decode`, the boxes of the paper's figure 3. The stages call
-the submodules of a `GroundingDinoForObjectDetection` (or `MMGroundingDinoForObjectDetection`), so every weight keeps
-the name it has there; with a plain prompt the outputs equal that class's own forward. What differs: the sub-sentence
-mask and position ids are ours (transformers derives them from "." and "?" tokens), the outputs of the encoder stage are
-the selected proposals, attached to the graph (transformers scores the query table there), every decoder layer is
-returned, and a picture with fewer image tokens than queries gives fewer queries instead of an error.
+the submodules of a `GroundingDinoForObjectDetection` (or `MMGroundingDinoForObjectDetection`, which MM-GDINO and LLMDet
+weights use), so every weight keeps the name it has there; with plain prompts the outputs equal that class's own
+forward. What differs: words come in blocks with our own mask, map and positions (transformers derives them from "." and
+"?" tokens), the outputs of the encoder stage are the selected proposals, attached to the graph (transformers scores the
+query table there), every decoder layer is returned, boxes may be looked at twice, and a picture with fewer image tokens
+than queries gives fewer queries instead of an error.
 
-Letters: B pictures, Q queries, T text tokens, L decoder layers, S image tokens over all levels, D width, H, W pixels.
+Letters: B pictures, Q queries, R extra queries, T text tokens, L decoder layers, S image tokens of all levels, D width.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import GroundingDinoForObjectDetection, MMGroundingDinoForObjectDetection
 from transformers.models.grounding_dino.modeling_grounding_dino import encode_sinusoidal_position_embedding
 
-from gdino_lightning.prompt import Prompt
+from gdino_lightning.model.features import ExtraQueries, ImageFeatures, StageOutputs, TextFeatures
+from gdino_lightning.model.layers import decoder_layer, encoder_layer, self_attention_mask
+from gdino_lightning.model.text import BlockEncoder, token_rows
+from gdino_lightning.prompt import Prompt, PromptBatch
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 HuggingFaceDetector = GroundingDinoForObjectDetection | MMGroundingDinoForObjectDetection
 
 
-@dataclass
-class TextFeatures:
-    """What `encode_text` gives: features (B, T, D), who may look at whom (B, T, T) bool, position ids (B, T)."""
-
-    features: Tensor
-    self_attention_mask: Tensor
-    position_ids: Tensor
-
-
-@dataclass
-class ImageFeatures:
-    """What `encode_image` gives, flattened over the feature levels.
+@dataclass(frozen=True)
+class Switches:
+    """What of the paper's design is on, and how gradients are computed.
 
     Attributes:
-        features: (B, S, D).
-        positions: (B, S, D) sine embedding plus level embedding.
-        mask: (B, S) bool, True on the picture.
-        shapes: Height and width of each level, in tokens.
-        valid_ratios: (B, levels, 2) share of each level's width and height that is picture, not padding.
+        fusion: Image and text look at each other in the feature enhancer.
+        text_guided_queries: The decoder starts from the proposals that match the text best; off, from learned anchors
+            that are the same for every picture and text ("static query selection").
+        text_cross_attention: Decoder layers look at the text.
+        sub_sentence: Blocks do not see one another; off, every token sees every other one ("word level").
+        look_forward_twice: A layer's box loss reaches the layer before it, too (DINO, section 3.5); changes gradients
+            only, never the outputs.
+        gradient_checkpointing: Keep only what goes into each layer and compute the rest again in the backward pass.
     """
 
-    features: Tensor
-    positions: Tensor
-    mask: Tensor
-    shapes: list[tuple[int, int]]
-    valid_ratios: Tensor
+    fusion: bool = True
+    text_guided_queries: bool = True
+    text_cross_attention: bool = True
+    sub_sentence: bool = True
+    look_forward_twice: bool = True
+    gradient_checkpointing: bool = False
 
     @property
-    def spatial_shapes(self) -> Tensor:
-        """`shapes` as a (levels, 2) int64 tensor on the device of the features."""
-        return torch.tensor(self.shapes, dtype=torch.long, device=self.features.device)
-
-
-@dataclass
-class StageOutputs:
-    """Logits and boxes of the encoder stage and of every decoder layer, all attached to the graph.
-
-    Attributes:
-        logits: (1 + L, B, Q, T) dot products of query and token; the encoder stage first.
-        boxes: (1 + L, B, Q, 4) cxcywh_norm of the picture's own size.
-    """
-
-    logits: Tensor
-    boxes: Tensor
-
-    @property
-    def final_logits(self) -> Tensor:
-        """(B, Q, T) logits of the last decoder layer."""
-        return self.logits[-1]
-
-    @property
-    def final_boxes(self) -> Tensor:
-        """(B, Q, 4) cxcywh_norm boxes of the last decoder layer."""
-        return self.boxes[-1]
+    def architecture(self) -> dict[str, bool]:
+        """The switches that decide what the weights mean; the others change how they are trained."""
+        names = ("fusion", "text_guided_queries", "text_cross_attention", "sub_sentence")
+        return {name: getattr(self, name) for name in names}
 
 
 class GroundingDetector(nn.Module):
@@ -84,13 +68,14 @@ class GroundingDetector(nn.Module):
 
     Args:
         model: The detector whose weights and submodules are used; kept as `self.model`.
+        switches: What is on.
 
     Raises:
         ValueError: If the text encoder would not mask with scaled-dot-product attention: the eager one adds the boolean
             mask instead of applying it, and phrases leak into one another.
     """
 
-    def __init__(self, model: HuggingFaceDetector) -> None:
+    def __init__(self, model: HuggingFaceDetector, switches: Switches | None = None) -> None:
         super().__init__()
         attention = model.model.text_backbone.config._attn_implementation
         if attention != "sdpa":
@@ -98,35 +83,81 @@ class GroundingDetector(nn.Module):
                 f"the text encoder must use sdpa attention, not {attention!r}: eager ignores the phrase mask"
             )
         self.model = model
+        self.switches = switches or Switches()
+        self._blocks = BlockEncoder(model.model.text_backbone)
+        if not self.switches.text_guided_queries:
+            add_static_anchors(model)
+        if self.switches.gradient_checkpointing:
+            for backbone in (model.model.backbone.conv_encoder.model, model.model.text_backbone):
+                backbone.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def forward(self, pixels: Tensor, pixel_mask: Tensor, prompt: Prompt) -> StageOutputs:
-        """Detect the prompt's phrases.
+    def train(self, mode: bool = True) -> "GroundingDetector":
+        """Switch modes; text that was encoded by a learning text encoder is forgotten."""
+        super().train(mode)
+        if any(parameter.requires_grad for parameter in self.model.model.text_backbone.parameters()):
+            self._blocks.clear()
+        return self
+
+    def forward(
+        self,
+        pixels: Tensor,
+        pixel_mask: Tensor,
+        prompts: Prompt | PromptBatch,
+        extra: ExtraQueries | None = None,
+    ) -> StageOutputs:
+        """Detect the prompts' phrases.
 
         Args:
             pixels: (B, 3, H, W) normalised pictures, 0 where padded.
             pixel_mask: (B, H, W) bool, True on the picture; padding lies right and below.
-            prompt: The words, shared by the whole batch.
+            prompts: The words: one prompt for all pictures, or one for each.
+            extra: Further queries for the decoder, in training.
         """
-        text = self.encode_text(prompt, batch_size=len(pixels))
-        image = self.encode_image(pixels, pixel_mask)
-        image, text = self.fuse(image, text)
-        logits, boxes, target = self.select_queries(image, text)
-        decoder_logits, decoder_boxes = self.decode(image, text, target, boxes.detach())
-        return StageOutputs(torch.stack([logits, *decoder_logits]), torch.stack([boxes, *decoder_boxes]))
+        return self.ground(self.encode_image(pixels, pixel_mask), prompts, extra)
 
-    def encode_text(self, prompt: Prompt, batch_size: int) -> TextFeatures:
-        """Encode the prompt once and share it: block-diagonal attention, positions restarting in each block."""
+    def ground(
+        self, image: ImageFeatures, prompts: Prompt | PromptBatch, extra: ExtraQueries | None = None
+    ) -> StageOutputs:
+        """Detect phrases in pictures that are encoded already; many prompts can ask about the same pictures."""
+        batch = PromptBatch.of([prompts]) if isinstance(prompts, Prompt) else prompts
+        text = self.encode_text(batch.expand(len(image.features)))
+        image, text = self.fuse(image, text)
+        logits, boxes, content, references = self.select_queries(image, text)
+        if extra is None:
+            all_logits, all_boxes = self.decode(image, text, content, references)
+            return StageOutputs(torch.stack([logits, *all_logits]), torch.stack([boxes, *all_boxes]))
+        count = content.shape[1]
+        all_logits, all_boxes = self.decode(
+            image,
+            text,
+            torch.cat([content, extra.token_weights @ text.features], dim=1),
+            torch.cat([references, extra.boxes], dim=1),
+            self_attention_mask(count, extra),
+        )
+        return StageOutputs(
+            logits=torch.stack([logits, *(each[:, :count] for each in all_logits)]),
+            boxes=torch.stack([boxes, *(each[:, :count] for each in all_boxes)]),
+            extra_logits=torch.stack([each[:, count:] for each in all_logits]),
+            extra_boxes=torch.stack([each[:, count:] for each in all_boxes]),
+        )
+
+    def encode_text(self, prompts: PromptBatch) -> TextFeatures:
+        """Encode each distinct block once and lay the results out by prompt: (B, T, D), 0 on padding."""
         core = self.model.model
-        prompt = prompt.to(core.level_embed.device)
-        ids = prompt.input_ids[None]
-        mask = prompt.self_attention_mask[None]
-        positions = prompt.position_ids[None]
-        hidden = core.text_backbone(ids, mask[:, None], torch.zeros_like(ids), positions).last_hidden_state
-        features = core.text_projection(hidden)
+        device = core.level_embed.device
+        if not self.switches.sub_sentence:
+            prompts = prompts.as_one_block()
+        shared = len(set(map(id, prompts.prompts))) == 1
+        rows = PromptBatch.of(prompts.prompts[:1]) if shared else prompts
+        table, starts = self._blocks(rows.prompts)
+        features = core.text_projection(table)[token_rows(rows, starts).to(device)]
+        prompts = prompts.to(device)
         return TextFeatures(
-            features.expand(batch_size, -1, -1),
-            mask.expand(batch_size, -1, -1),
-            positions.expand(batch_size, -1),
+            features=features.expand(len(prompts.prompts), -1, -1) * prompts.token_mask[..., None],
+            token_mask=prompts.token_mask,
+            self_attention_mask=prompts.self_attention_mask,
+            position_ids=prompts.position_ids,
+            is_padded=prompts.is_padded,
         )
 
     def encode_image(self, pixels: Tensor, pixel_mask: Tensor) -> ImageFeatures:
@@ -154,33 +185,18 @@ class GroundingDetector(nn.Module):
     def fuse(self, image: ImageFeatures, text: TextFeatures) -> tuple[ImageFeatures, TextFeatures]:
         """Run the feature enhancer: image and text look at each other, then each at itself, layer by layer."""
         encoder = self.model.model.encoder
-        vision, words = image.features, text.features
-        references = encoder.get_reference_points(image.shapes, image.valid_ratios, device=vision.device)
+        references = encoder.get_reference_points(image.shapes, image.valid_ratios, device=image.features.device)
         for layer in encoder.layers:
-            (vision, words), _ = layer(
-                vision_features=vision,
-                vision_position_embedding=image.positions,
-                spatial_shapes=image.spatial_shapes,
-                spatial_shapes_list=image.shapes,
-                level_start_index=_level_starts(image.spatial_shapes),
-                key_padding_mask=~image.mask,
-                reference_points=references,
-                text_features=words,
-                text_attention_mask=None,  # a shared prompt has no padding
-                text_self_attention_masks=~text.self_attention_mask,  # transformers inverts it once more inside
-                text_position_ids=text.position_ids,
-            )
-        return (
-            ImageFeatures(vision, image.positions, image.mask, image.shapes, image.valid_ratios),
-            TextFeatures(words, text.self_attention_mask, text.position_ids),
-        )
+            vision, words = self._run(encoder_layer, layer, image, text, references, fusion=self.switches.fusion)
+            image, text = replace(image, features=vision), replace(text, features=words)
+        return image, text
 
-    def select_queries(self, image: ImageFeatures, text: TextFeatures) -> tuple[Tensor, Tensor, Tensor]:
+    def select_queries(self, image: ImageFeatures, text: TextFeatures) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pick the Q image tokens that match any text token best (language-guided query selection, section 3.2).
 
         Returns:
-            Logits (B, Q, T) and boxes (B, Q, 4) cxcywh_norm of the picked proposals, attached to the graph, and the
-            decoder's content queries (B, Q, D).
+            Logits (B, Q, T) and boxes (B, Q, 4) cxcywh_norm of the picked proposals, attached to the graph, and what
+            the decoder starts from: content queries (B, Q, D) and boxes (B, Q, 4) cxcywh_norm, detached or learned.
         """
         core = self.model.model
         proposals, anchors = core.generate_encoder_output_proposals(image.features, ~image.mask, image.shapes)
@@ -188,65 +204,91 @@ class GroundingDetector(nn.Module):
         count = min(core.config.num_queries, logits.shape[1])
         picked = logits.detach().amax(-1).topk(count, dim=1).indices[..., None]
         box_logits = core.encoder_output_bbox_embed(proposals) + anchors
-        chosen = proposals.gather(1, picked.expand(-1, -1, proposals.shape[-1]))
+        boxes = box_logits.gather(1, picked.expand(-1, -1, 4)).sigmoid()
         if core.config.embedding_init_target:
-            target = core.query_position_embeddings.weight[:count].expand(len(logits), -1, -1)
+            content = core.query_position_embeddings.weight[:count].expand(len(logits), -1, -1)
         else:
-            target = chosen.detach()
-        return (
-            logits.gather(1, picked.expand(-1, -1, logits.shape[-1])),
-            box_logits.gather(1, picked.expand(-1, -1, 4)).sigmoid(),
-            target,
-        )
+            content = proposals.gather(1, picked.expand(-1, -1, proposals.shape[-1])).detach()
+        if self.switches.text_guided_queries:
+            references = boxes.detach()
+        else:
+            references = core.reference_points.weight[:count].sigmoid().expand(len(logits), -1, -1)
+        return logits.gather(1, picked.expand(-1, -1, logits.shape[-1])), boxes, content, references
 
     def decode(
-        self, image: ImageFeatures, text: TextFeatures, target: Tensor, references: Tensor
+        self,
+        image: ImageFeatures,
+        text: TextFeatures,
+        content: Tensor,
+        references: Tensor,
+        self_mask: Tensor | None = None,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Refine queries and boxes layer by layer (cross-modality decoder, section 3.3).
 
         Args:
             image: Fused image features.
             text: Fused text features.
-            target: (B, Q, D) content queries.
-            references: (B, Q, 4) boxes to start from, cxcywh_norm, detached.
+            content: (B, Q, D) content queries.
+            references: (B, Q, 4) boxes to start from, cxcywh_norm.
+            self_mask: (B, 1, Q, Q) additive mask of the queries' self-attention.
 
         Returns:
             L logits (B, Q, T) and L boxes (B, Q, 4) cxcywh_norm.
         """
         decoder = self.model.model.decoder
         ratios = torch.cat([image.valid_ratios, image.valid_ratios], dim=-1)[:, None]
-        hidden, all_logits, all_boxes = target, [], []
+        hidden, attached, all_logits, all_boxes = content, references, [], []
         for index, layer in enumerate(decoder.layers):
             points = references[:, :, None] * ratios
             sines = encode_sinusoidal_position_embedding(points[:, :, 0], num_pos_feats=decoder.config.d_model // 2)
-            hidden = layer(
-                hidden_states=hidden,
-                position_embeddings=decoder.reference_points_head(sines),
-                reference_points=points,
-                spatial_shapes=image.spatial_shapes,
-                spatial_shapes_list=image.shapes,
-                level_start_index=_level_starts(image.spatial_shapes),
-                vision_encoder_hidden_states=image.features,
-                vision_encoder_attention_mask=image.mask,
-                text_encoder_hidden_states=text.features,
-            )[0]
+
+            positions = decoder.reference_points_head(sines)
+            hidden = self._run(
+                decoder_layer,
+                layer,
+                hidden,
+                positions,
+                points,
+                image,
+                text,
+                self_mask,
+                text_cross_attention=self.switches.text_cross_attention,
+            )
             normed = decoder.layer_norm(hidden)
-            anchors = torch.special.logit(references, eps=1e-5)
+            start = attached if self.switches.look_forward_twice else references
             all_logits.append(self._contrast(self.model.class_embed[index], normed, text))
-            all_boxes.append((self.model.bbox_embed[index](normed) + anchors).sigmoid())
-            # The next layer starts from the un-normed state's box, as in transformers; no gradient flows through it.
-            references = (decoder.bbox_embed[index](hidden) + anchors).sigmoid().detach()
+            all_boxes.append((self.model.bbox_embed[index](normed) + _logit(start)).sigmoid())
+            # The next layer starts from the un-normed state's box, as in transformers; no gradient flows that way.
+            attached = (decoder.bbox_embed[index](hidden) + _logit(references)).sigmoid()
+            references = attached.detach()
         return all_logits, all_boxes
+
+    def _run(self, layer: Callable[P, R], *inputs: P.args, **settings: P.kwargs) -> R:
+        """Run a layer, and keep only its inputs for the backward pass where memory is to be saved."""
+        if self.switches.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            outputs: R = checkpoint(partial(layer, **settings), *inputs, use_reentrant=False)
+            return outputs
+        return layer(*inputs, **settings)
 
     @staticmethod
     def _contrast(embed: nn.Module, queries: Tensor, text: TextFeatures) -> Tensor:
         """Compare queries (B, Q, D) with text tokens: (B, Q, T), without transformers' padding to its longest text."""
-        tokens = text.features.shape[1]
-        present = torch.ones(text.features.shape[:2], dtype=torch.bool, device=queries.device)
-        logits: Tensor = embed(queries, text.features, present)
-        return logits[..., :tokens]
+        logits: Tensor = embed(queries, text.features, text.token_mask)
+        return logits[..., : text.features.shape[1]]
 
 
-def _level_starts(spatial_shapes: Tensor) -> Tensor:
-    sizes = spatial_shapes.prod(1)
-    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)[:-1]])
+def add_static_anchors(model: HuggingFaceDetector) -> None:
+    """Give the model learned anchors, drawn evenly, under the name that transformers has for them.
+
+    They replace the proposals as what the decoder starts from, as in DAB-DETR. Nothing happens if they are there.
+    """
+    core = model.model
+    if not hasattr(core, "reference_points"):
+        generator = torch.Generator().manual_seed(0)
+        anchors = torch.rand(core.config.num_queries, 4, generator=generator) * torch.tensor([1, 1, 0.5, 0.5])
+        core.reference_points = nn.Embedding(len(anchors), 4, _weight=_logit(anchors))
+
+
+def _logit(boxes: Tensor) -> Tensor:
+    logits: Tensor = torch.special.logit(boxes, eps=1e-5)
+    return logits

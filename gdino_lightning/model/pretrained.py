@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from gdino_lightning.errors import CheckpointError
-from gdino_lightning.model.detector import HuggingFaceDetector
+from gdino_lightning.model.detector import GroundingDetector, HuggingFaceDetector, Switches, add_static_anchors
 from gdino_lightning.model.nano import random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
 
@@ -50,11 +50,13 @@ class Pretrained:
         model: The transformers detector, in float32 on the CPU.
         tokenizer: Its WordPiece tokenizer, without truncation or padding.
         phrases: Class name -> wording saved with the weights; None for weights that know no classes.
+        architecture: `Switches.architecture` that the weights were trained with; None for published weights, all on.
     """
 
     model: HuggingFaceDetector
     tokenizer: Tokenizer
     phrases: dict[str, str] | None = None
+    architecture: dict[str, bool] | None = None
 
 
 def load_pretrained(weights: str | Path) -> Pretrained:
@@ -96,12 +98,13 @@ def set_dropout(model: HuggingFaceDetector, dropout: float) -> None:
             module.dropout = dropout
 
 
-def describe(model: HuggingFaceDetector, tokenizer: Tokenizer, phrases: dict[str, str]) -> dict[str, Any]:
+def describe(detector: GroundingDetector, tokenizer: Tokenizer, phrases: dict[str, str]) -> dict[str, Any]:
     """Describe a model in plain types, enough to rebuild it offline; stored in every checkpoint."""
     return {
-        "config": json.loads(model.config.to_json_string(use_diff=False)),
+        "config": json.loads(detector.model.config.to_json_string(use_diff=False)),
         "tokenizer": tokenizer.to_str(),
         "phrases": dict(phrases),
+        "architecture": detector.switches.architecture,
     }
 
 
@@ -132,7 +135,11 @@ def build_described(description: dict[str, Any]) -> Pretrained:
     """Build the architecture and tokenizer that `describe` recorded, with untrained weights."""
     config_class, model_class = _family(description["config"].get("model_type"), "the checkpoint")
     model = model_class(config_class.from_dict(description["config"]))
-    return Pretrained(model, Tokenizer.from_str(description["tokenizer"]), dict(description["phrases"]))
+    architecture = description.get("architecture", Switches().architecture)
+    if not architecture["text_guided_queries"]:
+        add_static_anchors(model)
+    tokenizer = Tokenizer.from_str(description["tokenizer"])
+    return Pretrained(model, tokenizer, dict(description["phrases"]), architecture)
 
 
 def check_same_phrases(saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
@@ -146,6 +153,18 @@ def check_same_phrases(saved: Mapping[str, str], wanted: Mapping[str, str]) -> N
             f"the checkpoint was trained with phrases {dict(saved)}, asked for are {dict(wanted)}: leave "
             "--model.phrases out, or start a new run with --model.weights and this checkpoint"
         )
+
+
+def check_same_architecture(saved: Mapping[str, bool] | None, switches: Switches) -> None:
+    """Refuse to run weights with a part that was off when they were trained.
+
+    Raises:
+        CheckpointError: If a switch is on that was off.
+    """
+    off = [name for name, on in (saved or {}).items() if not on and switches.architecture[name]]
+    if off:
+        flags = " ".join(f"--model.{name} false" for name in off)
+        raise CheckpointError(f"the weights were trained without {', '.join(off)}, which would be on now: add {flags}")
 
 
 def _from_checkpoint(path: Path) -> Pretrained:

@@ -1,36 +1,36 @@
 """The LightningModule: steps, logging and optimizer; network, objective and scores live in their own rooms."""
 
-import logging
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from gdino_lightning.data.batch import Batch, Target
-from gdino_lightning.errors import CheckpointError, ConfigError
+from gdino_lightning.data.batch import Batch
+from gdino_lightning.errors import CheckpointError
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
-from gdino_lightning.inference.postprocess import Detections, ScoreOf, postprocess
-from gdino_lightning.model.detector import GroundingDetector, StageOutputs
+from gdino_lightning.inference.ask import Asker
+from gdino_lightning.inference.postprocess import Detections, ScoreOf
+from gdino_lightning.model.detector import GroundingDetector, Switches
+from gdino_lightning.model.features import StageOutputs
 from gdino_lightning.model.pretrained import (
     CHECKPOINT_KEY,
     Pretrained,
     build_described,
+    check_same_architecture,
     check_same_phrases,
     describe,
     load_pretrained,
     set_dropout,
 )
-from gdino_lightning.prompt import build_prompt, class_phrases
-from gdino_lightning.training.criterion import ClassWeights, Losses, SetCriterion
-from gdino_lightning.training.matcher import Truth
+from gdino_lightning.prompt import Prompt, PromptBatch, class_phrases
+from gdino_lightning.training.criterion import ClassWeights, Losses, SetCriterion, join_losses
+from gdino_lightning.training.matcher import ClassCost
+from gdino_lightning.training.objective import Objective
 from gdino_lightning.training.optimizer import (
     ParameterGroup,
     Part,
@@ -42,11 +42,12 @@ from gdino_lightning.training.optimizer import (
     refresh_groups,
     schedule_factor,
 )
+from gdino_lightning.training.questions import AskedBatch, Questioner
+from gdino_lightning.training.scored import ScoredModule
+from gdino_lightning.training.settings import check_numbers, check_prompt_tokens
 
-logger = logging.getLogger(__name__)
 
-
-class GroundingDinoModule(LightningModule):
+class GroundingDinoModule(ScoredModule):
     """Fine-tunes Grounding DINO on the classes of one prompt.
 
     Args:
@@ -61,14 +62,29 @@ class GroundingDinoModule(LightningModule):
         optimizer: `adamw`, or `adam` as the tutorial has it.
         schedule: `drop` to a tenth at 70 % of the steps, `cosine`, or `constant`.
         warmup_steps: Steps over which the rate rises linearly.
+        negatives: Absent classes in a training prompt, beside those of the picture; null: all that fit.
+        prompt_tokens: Tokens of a prompt; classes that do not fit are sampled in training and asked for in further
+            prompts in evaluation. Null: as many as the model reads, 256 in the published ones.
         class_weights: Weights of the class term in matching and loss: `match2_loss1` or `match1_loss2`.
+        class_cost: Class term of the matching over a phrase's tokens: `token_mean` (Open-GroundingDino) or `token_sum`
+            (MM-GDINO).
+        special_tokens_negative: [CLS], [SEP] and "." count as words that no box answers to, as in the published
+            trainers; false leaves them out of matching and loss.
+        look_forward_twice: The box loss of a decoder layer reaches the layer before it, too.
+        denoising_queries: About how many denoising queries to add in training; 0 for none.
+        gradient_checkpointing: Save memory by computing each layer twice.
         dropout: Dropout in encoder and decoder; published fine-tuning recipes use 0.
         token_score: How a phrase's token probabilities become one score: `mean` or `max`.
         top_k: Detections kept per picture, over all queries and classes.
+        fusion: Ablation: image and text look at each other in the feature enhancer.
+        text_guided_queries: Ablation: the decoder starts from the proposals that match the text best; off, from
+            learned anchors.
+        text_cross_attention: Ablation: decoder layers look at the text.
+        sub_sentence: Ablation: phrases do not see one another in the text encoder.
 
     Raises:
         PromptError: If a class or wording cannot be used.
-        CheckpointError: If the weights cannot be loaded.
+        CheckpointError: If the weights cannot be loaded or were trained with a part switched off.
         ConfigError: If a number is out of range.
     """
 
@@ -83,22 +99,37 @@ class GroundingDinoModule(LightningModule):
         optimizer: Literal["adamw", "adam"] = "adamw",
         schedule: Schedule = "drop",
         warmup_steps: int = 100,
+        negatives: int | None = None,
+        prompt_tokens: int | None = None,
         class_weights: ClassWeights = "match2_loss1",
+        class_cost: ClassCost = "token_mean",
+        special_tokens_negative: bool = True,
+        look_forward_twice: bool = True,
+        denoising_queries: int = 0,
+        gradient_checkpointing: bool = False,
         dropout: float = 0.0,
         token_score: ScoreOf = "mean",
         top_k: int = 300,
+        fusion: bool = True,
+        text_guided_queries: bool = True,
+        text_cross_attention: bool = True,
+        sub_sentence: bool = True,
     ) -> None:
-        super().__init__()
-        _check_settings(
+        wordings = class_phrases(phrases)
+        super().__init__(list(wordings))
+        check_numbers(
             learning_rate=learning_rate,
             backbone_lr_multiplier=backbone_lr_multiplier,
             text_lr_multiplier=text_lr_multiplier,
             weight_decay=weight_decay,
             warmup_steps=warmup_steps,
+            negatives=negatives,
+            prompt_tokens=prompt_tokens,
+            denoising_queries=denoising_queries,
             dropout=dropout,
             top_k=top_k,
         )
-        self.phrases = class_phrases(phrases)
+        self.phrases = wordings
         self.save_hyperparameters(ignore=["weights", "phrases"])
         self.save_hyperparameters({"phrases": dict(self.phrases)})
         self.multipliers: dict[Part, float] = {
@@ -106,10 +137,20 @@ class GroundingDinoModule(LightningModule):
             "text": text_lr_multiplier,
             "head": 1.0,
         }
-        self.criterion = SetCriterion(class_weights)
-        self.val_map = CocoMeanAveragePrecision(self.class_names)
-        self.test_map = CocoMeanAveragePrecision(self.class_names)
-        self._trained = (0, 0)  # epoch and step of the checkpoint that was loaded
+        self.switches = Switches(
+            fusion=fusion,
+            text_guided_queries=text_guided_queries,
+            text_cross_attention=text_cross_attention,
+            sub_sentence=sub_sentence,
+            look_forward_twice=look_forward_twice,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        self.objective = Objective(
+            SetCriterion(class_weights, class_cost=class_cost),
+            special_tokens_negative=special_tokens_negative,
+            denoising_queries=denoising_queries,
+        )
+        self.asker = Asker(top_k, token_score)
         self._adopt(load_pretrained(weights))
 
     @property
@@ -119,13 +160,38 @@ class GroundingDinoModule(LightningModule):
 
     def metric_names(self) -> list[str]:
         """Names of everything that is logged while fitting: what callbacks can monitor."""
-        losses = [f"{stage}/loss{part}" for stage in ("train", "val") for part in ("", "_ce", "_bbox", "_giou")]
-        return [*losses, *(f"val/{name}" for name in self.val_map.metric_names())]
+        return super().metric_names() + ["train/loss_dn"] * bool(self.hparams["denoising_queries"])
 
-    def forward(self, pixels: Tensor, pixel_mask: Tensor) -> StageOutputs:
-        """Detect this model's phrases: (B, 3, H, W) float32 and (B, H, W) bool in, all stages out."""
-        outputs: StageOutputs = self.detector(pixels, pixel_mask, self.prompt.to(self.device))
+    def forward(self, pixels: Tensor, pixel_mask: Tensor, prompts: Prompt | PromptBatch | None = None) -> StageOutputs:
+        """Detect phrases: (B, 3, H, W) float32 and (B, H, W) bool in, all stages out.
+
+        Args:
+            pixels: Normalised pictures.
+            pixel_mask: True on the pictures.
+            prompts: One prompt for all pictures or one for each; by default this model's classes.
+
+        Raises:
+            ValueError: If no prompt is given and the classes need more than one.
+        """
+        if prompts is None:
+            (prompts,) = self.questioner.chunks
+        outputs: StageOutputs = self.detector(pixels, pixel_mask, prompts)
         return outputs
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> AskedBatch:
+        """Decide on the host, before the batch moves, which words its pictures are asked for."""
+        if self.training:
+            return self.questioner.for_training(batch, int(os.environ.get("PL_GLOBAL_SEED", 0)), self.current_epoch)
+        return self.questioner.for_evaluation(batch)
+
+    def on_fit_start(self) -> None:
+        """Tokenize all captions once, so that one that cannot be used is found before any training.
+
+        Raises:
+            PromptError: If a caption is too long or a phrase of it unknown.
+        """
+        for caption in getattr(getattr(self.trainer, "datamodule", None), "captions", ()):
+            self.questioner.caption_prompt(caption)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw dropout and drop path by seed, epoch, step and rank, so that a resumed run draws as an unbroken one."""
@@ -133,40 +199,38 @@ class GroundingDinoModule(LightningModule):
             place = (self.current_epoch * 1_000_003 + batch_idx) * 1_009 + self.global_rank
             torch.manual_seed((int(seed) * 2_147_483_647 + place) % 2**63)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: AskedBatch, batch_idx: int) -> Tensor:
         """Return the weighted loss over all stages; raises FloatingPointError naming step and pictures."""
-        _, losses = self._score(batch, f"train step {self.global_step}")
-        self._log_losses("train", losses, batch, on_step=True)
+        with self._placing_errors(f"train step {self.global_step}"):
+            losses: Losses = self.objective(self.detector, batch)
+        self.log_losses("train", losses, len(batch.targets), on_step=True)
         return losses.total
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Detections]]:
+    def validation_step(self, batch: AskedBatch, batch_idx: int) -> dict[str, list[Detections]]:
         """Score the batch and return its detections, for callbacks that draw."""
         return self._evaluate("val", self.val_map, batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Detections]]:
+    def test_step(self, batch: AskedBatch, batch_idx: int) -> dict[str, list[Detections]]:
         """As `validation_step`, for the test split."""
         return self._evaluate("test", self.test_map, batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Detections]:
         """Return the detections of each picture."""
-        return self._detect(self(batch.pixels, batch.pixel_mask), batch.targets)
+        return self.detect(batch)
 
-    def on_validation_epoch_end(self) -> None:
-        """Compute mAP once over the whole split; a whole sanity check is logged as the zero-shot row."""
-        metrics = self._map_metrics("val", self.val_map)
-        if not self.trainer.sanity_checking:
-            self.log_dict(metrics, sync_dist=True)  # equal on all ranks already; Lightning cannot know
-            self._log_place()
-            self._say(f"epoch {self.current_epoch if self._fitting else self._trained[0]}", metrics)
-        elif math.isinf(self.trainer.num_sanity_val_steps):
-            for each in self.trainer.loggers:
-                each.log_metrics({name: float(value) for name, value in metrics.items()} | {"epoch": 0}, step=0)
-            self._say("before the first step", metrics)
+    def detect(self, batch: Batch, prompts: Sequence[Prompt | PromptBatch] | None = None) -> list[Detections]:
+        """Detect phrases; the pictures are encoded once, however many prompts ask about them.
 
-    def on_test_epoch_end(self) -> None:
-        """Compute mAP once over the whole split."""
-        self.log_dict(self._map_metrics("test", self.test_map), sync_dist=True)
-        self._log_place()
+        Args:
+            batch: Pictures, on the device of the model.
+            prompts: Prompts that are asked one after the other, each shared by all pictures or one for each; by
+                default this model's classes. Labels are the prompts' `classes`.
+
+        Returns:
+            The best detections of each picture over all prompts.
+        """
+        asked = self.questioner.chunks if prompts is None else prompts
+        return self.asker.detect(self.detector, batch.pixels, batch.pixel_mask, asked, _sizes(batch))
 
     def train(self, mode: bool = True) -> "GroundingDinoModule":
         """Switch modes; frozen parts stay in evaluation mode, so their dropout is off."""
@@ -191,7 +255,7 @@ class GroundingDinoModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what rebuilds the model offline: configuration, tokenizer and prompt, in plain types."""
-        checkpoint[CHECKPOINT_KEY] = describe(self.detector.model, self.tokenizer, self.phrases)
+        checkpoint[CHECKPOINT_KEY] = describe(self.detector, self.tokenizer, self.phrases)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse other classes; take over another architecture before its weights arrive; today's settings win."""
@@ -201,20 +265,24 @@ class GroundingDinoModule(LightningModule):
                 "the checkpoint was not written by gdino-lightning: it has no prompt and no configuration"
             )
         check_same_phrases(saved["phrases"], self.phrases)
-        if saved["config"] != describe(self.detector.model, self.tokenizer, self.phrases)["config"]:
+        check_same_architecture(saved.get("architecture"), self.switches)
+        if saved["config"] != describe(self.detector, self.tokenizer, self.phrases)["config"]:
             self._adopt(build_described(saved))
         states = zip(checkpoint.get("optimizer_states", ()), checkpoint.get("lr_schedulers", ()), strict=True)
         for optimizer, scheduler in states:
             scheduler["base_lrs"] = refresh_groups(optimizer["param_groups"], self._groups(), fused=self._fused())
         # Lightning logs the validation of an epoch at the step before the one it saves
-        self._trained = (checkpoint.get("epoch", 0), max(0, checkpoint.get("global_step", 0) - 1))
+        self.trained = (checkpoint.get("epoch", 0), max(0, checkpoint.get("global_step", 0) - 1))
 
     def _adopt(self, loaded: Pretrained) -> None:
-        """Take a model and its tokenizer, build the prompt, and freeze what does not learn."""
-        set_dropout(loaded.model, self.hparams["dropout"])
+        """Take a model and its tokenizer, tokenize the classes, and freeze what does not learn."""
+        settings = self.hparams
+        check_same_architecture(loaded.architecture, self.switches)
+        set_dropout(loaded.model, settings["dropout"])
         self.tokenizer = loaded.tokenizer
-        self.detector = GroundingDetector(loaded.model)
-        self.prompt = build_prompt(list(self.phrases.values()), self.tokenizer, loaded.model.config.max_text_len)
+        self.detector = GroundingDetector(loaded.model, self.switches)
+        max_tokens = check_prompt_tokens(settings["prompt_tokens"], loaded.model.config.max_text_len)
+        self.questioner = Questioner(list(self.phrases.values()), self.tokenizer, settings["negatives"], max_tokens)
         for name, parameter in loaded.model.named_parameters():
             if is_unused(name) or self.multipliers[part_of(name)] == 0:
                 parameter.requires_grad_(False)
@@ -228,72 +296,28 @@ class GroundingDinoModule(LightningModule):
     def _fused(self) -> bool:
         return self.device.type == "cpu" and self.trainer.precision == "32-true"
 
-    def _score(self, batch: Batch, where: str) -> tuple[StageOutputs, Losses]:
-        outputs = self(batch.pixels, batch.pixel_mask)
-        phrase_map = self.prompt.phrase_map.to(self.device)
-        truths = [Truth(target.boxes, phrase_map[target.labels]) for target in batch.targets]
-        try:
-            return outputs, self.criterion(outputs.logits, outputs.boxes, truths)
-        except FloatingPointError as error:
-            pictures = ", ".join(target.image_path for target in batch.targets)
-            raise FloatingPointError(f"{where}: {error}; pictures: {pictures}") from error
-
-    def _evaluate(self, stage: str, metric: CocoMeanAveragePrecision, batch: Batch) -> dict[str, list[Detections]]:
-        outputs, losses = self._score(batch, stage)
-        detections = self._detect(outputs, batch.targets)
+    def _evaluate(self, stage: str, metric: CocoMeanAveragePrecision, batch: AskedBatch) -> dict[str, list[Detections]]:
+        image = self.detector.encode_image(batch.pixels, batch.pixel_mask)
+        losses, parts = [], []
+        for question in batch.questions:
+            outputs, found = self.asker.ask(self.detector, image, question.prompts, _sizes(batch))
+            with self._placing_errors(stage):
+                losses.append(self.objective.score(outputs, question, batch))
+            parts.append(found)
+        detections = self.asker.join(parts)
         metric.update(detections, batch.targets)
-        self._log_losses(stage, losses, batch, on_step=False)
+        self.log_losses(stage, join_losses(losses), len(batch.targets), on_step=False)
         return {"detections": detections}
 
-    def _detect(self, outputs: StageOutputs, targets: Sequence[Target]) -> list[Detections]:
-        return postprocess(
-            outputs.final_logits,
-            outputs.final_boxes,
-            self.prompt.phrase_map.to(self.device),
-            [(target.width, target.height) for target in targets],
-            top_k=self.hparams["top_k"],
-            score=self.hparams["token_score"],
-        )
-
-    def _log_losses(self, stage: str, losses: Losses, batch: Batch, *, on_step: bool) -> None:
-        values = {f"{stage}/loss_{part}": value for part, value in losses.parts.items()}
-        size, sync = len(batch.targets), not on_step
-        self.log(
-            f"{stage}/loss",
-            losses.total.detach(),
-            prog_bar=True,
-            on_step=on_step,
-            on_epoch=sync,
-            batch_size=size,
-            sync_dist=sync,
-        )
-        self.log_dict(values, on_step=on_step, on_epoch=sync, batch_size=size, sync_dist=sync)
-
-    @property
-    def _fitting(self) -> bool:
-        return self.trainer.state.fn == TrainerFn.FITTING
-
-    def _log_place(self) -> None:
-        """Outside of fitting, file the scores under the epoch and step of the checkpoint that was scored."""
-        if not self._fitting:
-            for name, value in zip(("epoch", "step"), self._trained, strict=True):
-                self.log(name, float(value), sync_dist=True)
-
-    @rank_zero_only
-    def _say(self, when: str, metrics: dict[str, Tensor]) -> None:
-        logger.info("%s: val/map %.3f, val/map_50 %.3f", when, metrics["val/map"], metrics["val/map_50"])
-
     @staticmethod
-    def _map_metrics(stage: str, metric: CocoMeanAveragePrecision) -> dict[str, Tensor]:
-        values = metric.compute()
-        metric.reset()
-        return {f"{stage}/{name}": torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()}
+    @contextmanager
+    def _placing_errors(where: str) -> Iterator[None]:
+        try:
+            yield
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{where}: {error}") from error
 
 
-def _check_settings(**settings: float) -> None:
-    for name, value in settings.items():
-        above_zero = name in ("learning_rate", "top_k")
-        if not (value > 0 if above_zero else value >= 0) or math.isinf(value):
-            raise ConfigError(f"model.{name} is {value}: it must be {'above 0' if above_zero else '0 or more'}")
-    if settings["dropout"] >= 1:
-        raise ConfigError(f"model.dropout is {settings['dropout']}: it must be below 1")
+def _sizes(batch: Batch) -> list[tuple[int, int]]:
+    """(width, height) px of the stored pictures."""
+    return [(target.width, target.height) for target in batch.targets]

@@ -17,10 +17,11 @@ def test_tips_are_dropped_and_other_messages_stay(caplog):
     assert set(caplog.messages) == {"GPU available: False"}
 
 
-def test_one_warning_is_dropped():
+def test_warnings_that_are_meant_for_us_are_dropped():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         quiet()
         warnings.warn("`isinstance(treespec, LeafSpec)` is deprecated", stacklevel=1)
+        warnings.warn("You have overridden `on_before_batch_transfer` in `LightningModule` but", stacklevel=1)
         warnings.warn("something else", stacklevel=1)
     assert [str(each.message) for each in caught] == ["something else"]

@@ -8,13 +8,16 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from gdino_lightning.data.batch import CanvasSampler, Sample, Target, collate
 from gdino_lightning.data.canvas import Sizing
+from gdino_lightning.prompt.captions import Caption
 
 SIZING = Sizing(128, 213, 32)
+CAPTION = Caption("a man behind two dogs", (((0, 5),), ((13, 21),)))
 SIZES = [(400, 301)] * 11 + [(400, 267)] * 7 + [(301, 400)] * 6 + [(300, 300)] * 3 + [(250, 400)]
 
 
-def make_sample(image_id=0, height=64, width=96, boxes=2):
-    target = Target(image_id, "a.png", 400, 301, torch.rand(boxes, 4), torch.zeros(boxes, dtype=torch.int64), None)
+def make_sample(image_id=0, height=64, width=96, boxes=2, caption=None):
+    labels = torch.zeros(boxes, dtype=torch.int64)
+    target = Target(image_id, "a.png", 400, 301, torch.rand(boxes, 4), labels, None, caption)
     return Sample(torch.rand(3, height, width), torch.ones(height, width, dtype=torch.bool), target)
 
 
@@ -41,20 +44,34 @@ def test_collate_refuses_two_canvases():
         collate([make_sample(), make_sample(height=96)])
 
 
+def test_class_lists_and_captions_share_a_batch():
+    batch = collate([make_sample(), make_sample(caption=CAPTION), make_sample()])
+    assert [target.caption for target in batch.targets] == [None, CAPTION, None]
+
+
 def test_lightning_moves_every_tensor_of_a_batch():
-    batch = collate([make_sample(), make_sample()])
+    batch = collate([make_sample(), make_sample(caption=CAPTION)])
     batch.targets[1].boxes_px = torch.ones(2, 4)
     moved = move_data_to_device(batch, torch.device("meta"))
     tensors = [moved.pixels, moved.pixel_mask, moved.targets[1].boxes_px]
     tensors += [tensor for target in moved.targets for tensor in (target.boxes, target.labels)]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert (moved.targets[0].boxes_px, moved.targets[0].width) == (None, 400)
+    assert [target.caption for target in moved.targets] == [None, CAPTION]
+
+
+@pytest.mark.parametrize(("device", "non_blocking"), [("cuda:0", True), ("cpu", False), ("mps", False)])
+def test_only_copies_to_cuda_let_the_program_run_on(monkeypatch, device, non_blocking):
+    calls = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *args, **settings: calls.append((args, settings)) or tensor)
+    make_sample().target.to(torch.device(device))
+    assert calls == [((torch.device(device),), {"non_blocking": non_blocking})] * 2  # boxes and labels
 
 
 def test_pinning_reaches_every_tensor(monkeypatch):
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(id(tensor)) or tensor.clone())
-    batch = collate([make_sample(), make_sample()])
+    batch = collate([make_sample(), make_sample(caption=CAPTION)])
     batch.targets[1].boxes_px = torch.ones(2, 4)
     copy = batch.pin_memory()
     expected = [batch.pixels, batch.pixel_mask, batch.targets[1].boxes_px]
@@ -62,6 +79,7 @@ def test_pinning_reaches_every_tensor(monkeypatch):
     assert sorted(pinned) == sorted(id(tensor) for tensor in expected)
     assert torch.equal(copy.pixels, batch.pixels)
     assert copy.targets[0].boxes_px is None
+    assert [target.caption for target in copy.targets] == [None, CAPTION]
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -10,10 +10,12 @@ from tokenizers import Tokenizer
 from transformers import GroundingDinoForObjectDetection, PreTrainedTokenizerFast
 
 from gdino_lightning.errors import CheckpointError
+from gdino_lightning.model.detector import GroundingDetector, Switches
 from gdino_lightning.model.nano import random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
 from gdino_lightning.model.pretrained import (
     STATE_PREFIX,
+    check_same_architecture,
     describe,
     load_pretrained,
     read_checkpoint,
@@ -25,7 +27,7 @@ PHRASES = {"cup": "a red cup"}
 
 def write_checkpoint(path: Path, model: GroundingDinoForObjectDetection) -> Path:
     state = {STATE_PREFIX + name: tensor for name, tensor in model.state_dict().items()}
-    torch.save({"state_dict": state, "gdino": describe(model, nano_tokenizer(), PHRASES)}, path)
+    torch.save({"state_dict": state, "gdino": describe(GroundingDetector(model), nano_tokenizer(), PHRASES)}, path)
     return path
 
 
@@ -63,7 +65,7 @@ def test_a_run_folder_means_its_best_checkpoint(tmp_path):
 
 
 def test_a_description_is_plain_and_rebuilds_the_tokenizer():
-    description = describe(random_nano(), nano_tokenizer(), PHRASES)
+    description = describe(GroundingDetector(random_nano()), nano_tokenizer(), PHRASES)
     assert json.loads(json.dumps(description)) == description
     assert Tokenizer.from_str(description["tokenizer"]).get_vocab() == nano_tokenizer().get_vocab()
 
@@ -148,3 +150,17 @@ def test_another_architecture_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(CheckpointError, match="model_type is 'bert'"):
         load_pretrained(tmp_path)
+
+
+def test_weights_trained_without_a_part_come_back_with_learned_anchors_and_are_refused_with_it(tmp_path):
+    detector = GroundingDetector(random_nano(seed=3), Switches(text_guided_queries=False, fusion=False))
+    with torch.no_grad():
+        detector.model.model.reference_points.weight.add_(1)
+    state = {STATE_PREFIX + name: tensor for name, tensor in detector.model.state_dict().items()}
+    path = tmp_path / "x.ckpt"
+    torch.save({"state_dict": state, "gdino": describe(detector, nano_tokenizer(), PHRASES)}, path)
+    loaded = load_pretrained(path)
+    assert torch.equal(loaded.model.model.reference_points.weight, detector.model.model.reference_points.weight)
+    check_same_architecture(loaded.architecture, detector.switches)
+    with pytest.raises(CheckpointError, match=r"--model\.fusion false --model\.text_guided_queries false"):
+        check_same_architecture(loaded.architecture, Switches())

@@ -17,6 +17,29 @@ def test_english_encodes_without_unknown_words(text):
     assert encoding.tokens[-1] == "[SEP]"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Señor Łódź",
+        "größe",
+        "μάσκα",
+        "Кошка, чёрная",
+        "їжак",
+        "מסכה",
+        "قناع طبي",
+        "ماسک",
+        "मास्क",
+        "หน้ากาก",
+        "マスク プラ",
+        "한국어",
+    ],
+)
+def test_other_alphabets_are_spelled_without_unknown_words(text):
+    tokens = nano_tokenizer().encode(text, add_special_tokens=False).tokens
+    assert "[UNK]" not in tokens
+    assert len(tokens) > 1
+
+
 def test_common_words_are_one_piece():
     assert nano_tokenizer().encode("without mask worn incorrectly", add_special_tokens=False).tokens == [
         "without",

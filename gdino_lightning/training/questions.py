@@ -1,0 +1,119 @@
+"""Which words a batch is asked about: sampled prompts in training, all classes in evaluation, captions as they are.
+
+Letters: B pictures, N boxes in a picture, T text tokens, P phrases.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from gdino_lightning.data.batch import Batch, Target
+from gdino_lightning.errors import ConfigError
+from gdino_lightning.prompt import Caption, Prompt, PromptBatch, Vocabulary, build_caption_prompt
+from gdino_lightning.training.matcher import Truth
+
+
+@dataclass
+class Question:
+    """Prompts for the pictures of a batch, and which boxes they ask about.
+
+    Attributes:
+        prompts: One prompt for all pictures, or one for each.
+        boxes: For each picture the indices of the boxes whose phrase is in its prompt, int64.
+        rows: For each picture the phrase of each of those boxes, int64 rows of the prompt's map.
+    """
+
+    prompts: PromptBatch
+    boxes: list[Tensor]
+    rows: list[Tensor]
+
+    def truths(self, targets: Sequence[Target], *, special_tokens_negative: bool) -> list[Truth]:
+        """Say what the pictures should give.
+
+        Args:
+            targets: B targets.
+            special_tokens_negative: [CLS], [SEP] and delimiters count as words that no box answers to, as in the
+                published trainers; else they take no part in matching and loss.
+        """
+        prompts = self.prompts.expand(len(targets))
+        counted = prompts.token_mask if special_tokens_negative else prompts.word_mask
+        return [
+            Truth(target.boxes[kept], prompts.phrase_map[b][rows], counted[b])
+            for b, (target, kept, rows) in enumerate(zip(targets, self.boxes, self.rows, strict=True))
+        ]
+
+
+@dataclass
+class AskedBatch(Batch):
+    """A batch with its questions: one in training, one for each chunk of classes in evaluation."""
+
+    questions: list[Question] = field(default_factory=list)
+
+
+class Questioner:
+    """Draws the prompts.
+
+    Args:
+        phrases: Wordings, in class order.
+        tokenizer: The model's tokenizer.
+        negatives: Absent classes in a training prompt, beside the present ones; None for all that fit.
+        max_tokens: Tokens of a prompt, specials included.
+
+    Raises:
+        PromptError: If a phrase cannot be used or is too long.
+    """
+
+    def __init__(self, phrases: Sequence[str], tokenizer: Tokenizer, negatives: int | None, max_tokens: int) -> None:
+        self._vocabulary = Vocabulary(phrases, tokenizer)
+        self._tokenizer = tokenizer
+        self._negatives = negatives
+        self._max_tokens = max_tokens
+        self.chunks = self._vocabulary.chunks(max_tokens)
+
+    def for_training(self, batch: Batch, seed: int, epoch: int) -> AskedBatch:
+        """Ask each picture for its own classes and sampled absent ones, shuffled; a captioned picture for its caption.
+
+        A draw follows from seed, epoch and image id alone, so a resumed run asks as an unbroken one.
+        """
+        prompts = [
+            self._draw(target, np.random.default_rng((seed, epoch, target.image_id))) for target in batch.targets
+        ]
+        return _asked(batch, [_question(batch.targets, prompts)])
+
+    def for_evaluation(self, batch: Batch) -> AskedBatch:
+        """Ask every picture for all classes, in as few chunks as they fit in.
+
+        Raises:
+            ConfigError: If a picture carries a caption, whose phrases are no classes.
+        """
+        if any(target.caption for target in batch.targets):
+            raise ConfigError("captions are for training: validation and test score the classes of the model")
+        return _asked(batch, [_question(batch.targets, [chunk] * len(batch.targets)) for chunk in self.chunks])
+
+    def caption_prompt(self, caption: Caption) -> Prompt:
+        """Return the prompt of a caption; raises PromptError if it cannot be used."""
+        return build_caption_prompt(caption, self._tokenizer, self._max_tokens)
+
+    def _draw(self, target: Target, rng: np.random.Generator) -> Prompt:
+        if target.caption:
+            return self.caption_prompt(target.caption)
+        return self._vocabulary.sample(target.labels.tolist(), self._negatives, self._max_tokens, rng)
+
+
+def _asked(batch: Batch, questions: list[Question]) -> AskedBatch:
+    return AskedBatch(**{each.name: getattr(batch, each.name) for each in fields(Batch)}, questions=questions)
+
+
+def _question(targets: Sequence[Target], prompts: Sequence[Prompt]) -> Question:
+    boxes, rows = [], []
+    for target, prompt in zip(targets, prompts, strict=True):
+        row_of = {index: row for row, index in enumerate(prompt.classes)}
+        pairs = [(box, row_of[label]) for box, label in enumerate(target.labels.tolist()) if label in row_of]
+        kept = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+        boxes.append(kept[:, 0])
+        rows.append(kept[:, 1])
+    return Question(PromptBatch.of(prompts), boxes, rows)

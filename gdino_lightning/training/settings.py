@@ -1,0 +1,32 @@
+"""Checks of the numbers a user can set on the module."""
+
+import math
+
+from gdino_lightning.errors import ConfigError
+
+
+def check_numbers(**settings: float | None) -> None:
+    """Refuse settings out of range; None means a default that is known later.
+
+    Raises:
+        ConfigError: If a value is negative, infinite or NaN, 0 where it must not be, or a dropout of 1 or more.
+    """
+    for name, value in settings.items():
+        above_zero = name in ("learning_rate", "top_k", "prompt_tokens")
+        if value is None:
+            continue
+        if not (value > 0 if above_zero else value >= 0) or math.isinf(value):
+            raise ConfigError(f"model.{name} is {value}: it must be {'above 0' if above_zero else '0 or more'}")
+        if name == "dropout" and value >= 1:
+            raise ConfigError(f"model.dropout is {value}: it must be below 1")
+
+
+def check_prompt_tokens(wanted: int | None, longest: int) -> int:
+    """Return how many tokens a prompt may have: `wanted`, or as many as the model reads.
+
+    Raises:
+        ConfigError: If the model does not read that many.
+    """
+    if wanted is not None and wanted > longest:
+        raise ConfigError(f"model.prompt_tokens is {wanted}: the model reads {longest} tokens at once")
+    return longest if wanted is None else wanted

@@ -29,10 +29,9 @@ class BlockEncoder:
         self._backbone = backbone
         self._cache: dict[TokenIds, Tensor] = {}
         self._context: tuple[object, ...] = ()
-        backbone.register_load_state_dict_post_hook(lambda *_: self.clear())  # type: ignore[no-untyped-call]
 
     def clear(self) -> None:
-        """Forget all blocks; to be called when the encoder's weights have changed."""
+        """Forget all blocks; to be called when the encoder's weights may have changed behind autograd's back."""
         self._cache.clear()
 
     def __call__(self, prompts: Iterable[Prompt]) -> tuple[Tensor, dict[TokenIds, int]]:
@@ -69,11 +68,13 @@ class BlockEncoder:
         return found
 
     def _surroundings(self) -> tuple[object, ...]:
-        """What else the numbers depend on: device, precision, autocast."""
-        weight = next(self._backbone.parameters())
-        kind = weight.device.type
+        """What else the numbers depend on: the weights as they are, their device, precision and autocast."""
+        weights = list(self._backbone.parameters())
+        kind = weights[0].device.type
         autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        return weight.device, weight.dtype, autocast
+        # torch counts the changes of a tensor, whether by an optimizer or by loading
+        changes = sum(0 if weight.is_inference() else weight._version for weight in weights)
+        return weights[0].device, weights[0].dtype, autocast, changes
 
     def _encode(self, blocks: list[TokenIds]) -> list[Tensor]:
         """Encode blocks in one padded call; each gives (its tokens, H)."""

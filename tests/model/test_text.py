@@ -1,5 +1,7 @@
 """Text is encoded once: calls are counted, and what is remembered equals what is encoded anew."""
 
+import copy
+
 import pytest
 import torch
 from pictures import relative_error
@@ -81,7 +83,21 @@ def test_new_weights_and_another_precision_are_encoded_anew():
     assert not torch.equal(counted.encode([0]), before)
     with torch.autocast("cpu", torch.bfloat16):
         counted.encode([0])
-    assert counted.rows == [3, 3, 3]
+    with torch.no_grad():
+        next(counted.backbone.parameters()).add_(1)
+    counted.encode([0])
+    assert counted.rows == [3, 3, 3, 3]
+
+
+def test_a_copy_remembers_for_itself():
+    counted = Counted(frozen=True)
+    before = counted.encode([0])
+    copied = copy.deepcopy(counted.detector)
+    with torch.no_grad():
+        copied.model.model.text_backbone.embeddings.word_embeddings.weight.add_(1)
+    prompts = PromptBatch.of([ANIMALS.prompt([0])])
+    assert not torch.equal(copied.encode_text(prompts).features, before)
+    assert torch.equal(counted.encode([0]), before)
 
 
 @pytest.mark.parametrize("sub_sentence", [True, False])

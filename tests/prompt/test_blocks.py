@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,22 @@ def test_any_phrase_with_the_vocabulary_of_bert(phrase):
     assert prompt.input_ids[prompt.phrase_map[1]].tolist() == alone
     assert prompt.input_ids.tolist() == tokenizer.encode(prompt.caption).ids
     assert prompt.phrase_map.sum(0).max() == 1
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not BERT_WORDS.exists(), reason="needs ../shared/data/bert-base-uncased")
+def test_the_example_in_the_contributing_page_is_what_the_code_does():
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    prompt = build_prompt(["with mask", "no mask", "St. Bernard"], BertTokenizer(str(BERT_WORDS)).backend_tokenizer)
+    rows = {line.split()[0]: line.split()[1:] for line in page.splitlines() if line.startswith(("block ", "position "))}
+    assert rows["position"] == [str(position) for position in prompt.position_ids.tolist()]
+    blocks = [
+        "-" if row.sum() == 1 else str(int(index))
+        for row, index in zip(prompt.self_attention_mask, prompt.block_index, strict=True)
+    ]
+    assert rows["block"] == blocks
+    lines = [line for line in page.splitlines() if re.match(r"\S+ +([x.] ){12}", f"{line} ")]
+    mask = [[mark == "x" for mark in line.split()[1:13]] for line in lines]
+    assert mask == prompt.self_attention_mask.tolist()
+    maps = [re.search(r"map \d +(.*)", line) for line in page.splitlines()]
+    assert [[mark == "x" for mark in found[1].split()] for found in maps if found] == prompt.phrase_map.tolist()

@@ -18,4 +18,4 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     finite = theirs.isfinite()
     if not torch.equal(ours.isfinite(), finite):
         return float("inf")
-    return float((ours - theirs)[finite].abs().max() / theirs[finite].abs().max())
+    return float((ours - theirs)[finite].detach().abs().max() / theirs[finite].detach().abs().max())

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from gdino_lightning.cli import LIGHTNING_VERBS, VERBS, data_verbs, main
+from gdino_lightning.data.datamodule import DetectionDataModule
+from gdino_lightning.training.module import GroundingDinoModule
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -87,3 +89,18 @@ def test_make_help_prints_every_target_with_a_text():
     )
     printed = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert list(printed) == TARGETS
+
+
+def test_the_example_in_python_runs(drawn):
+    """On the miniature and a batch of drawn pictures."""
+    module = GroundingDinoModule(phrases=["with_mask"]).eval()
+    classes = ["with_mask", "without_mask", "mask_weared_incorrect"]
+    data = DetectionDataModule(str(drawn), classes, short_side=64, long_side_max=96, num_workers=0)
+    data.setup("test")
+    names = {"module": module, "batch": next(iter(data.test_dataloader()))}
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(example, names)  # the README is ours
+    assert names["prompt"].phrases == ("St. Bernard", "red cup")
+    assert names["caption"].phrases == ("a man", "two dogs")
+    assert len(names["detections"]) == len(names["batch"].targets)
+    assert set(names["detections"][0].labels.tolist()) == {0, 1}

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader
 from gdino_lightning.data.batch import CanvasSampler, Sample, collate
 from gdino_lightning.data.canvas import Sizing
 from gdino_lightning.data.dataset import DetectionDataset
-from gdino_lightning.data.grounding import CAPTIONS_NAME, GroundedPicture, read_captions
+from gdino_lightning.data.grounding import GroundedPicture, read_captions
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.sample import draw_sample
 from gdino_lightning.data.split import hold_out, split_names
-from gdino_lightning.data.table import TABLE_NAME, Picture, read_split
+from gdino_lightning.data.table import CAPTIONS_NAME, TABLE_NAME, Picture, read_split
 from gdino_lightning.data.transforms import Augmentation
 from gdino_lightning.errors import ConfigError, DatasetError
 from gdino_lightning.prompt.captions import Caption

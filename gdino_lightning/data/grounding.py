@@ -20,11 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdino_lightning.data.fields import Box, box_problem, clip_box, parse_file_name, parse_number, shown
-from gdino_lightning.data.table import IMAGES_FOLDER, Picture
+from gdino_lightning.data.table import CAPTIONS_NAME, IMAGES_FOLDER, Picture
 from gdino_lightning.errors import DatasetError, PromptError
 from gdino_lightning.prompt.captions import Caption
-
-CAPTIONS_NAME = "captions.jsonl"
 
 _LINE_KEYS = ("image_name", "caption", "phrases")
 _PHRASE_KEYS = ("spans", "boxes")

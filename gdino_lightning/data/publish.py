@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gdino_lightning.data.table import CAPTIONS_NAME
 from gdino_lightning.errors import DatasetError
 from gdino_lightning.files import PART, part_of, refuse_unwritable, write_atomic
 
@@ -38,7 +39,8 @@ def publish(
 ) -> int:
     """Make folders below `root` hold exactly the wanted files.
 
-    The folders are those that the tables lie in; they belong to this function alone.
+    The folders are those that the tables lie in; they belong to this function alone, but for the captions that a
+    user may put beside a table: those are neither read nor touched.
 
     Args:
         root: Folder to fill; made where it is missing.
@@ -64,6 +66,7 @@ class _Publisher:
         self.tables = tables.keys()
         self.wanted = {**wanted, **{name: _content(data) for name, data in tables.items()}}
         self.folders = sorted({name.split("/")[0] for name in tables})
+        self.captions = {f"{folder}/{CAPTIONS_NAME}" for folder in self.folders}
         self.progress = progress
 
     def run(self, parameters: Mapping[str, object]) -> int:
@@ -89,13 +92,13 @@ class _Publisher:
         return len(missing) + len(stale) + len(leftovers)
 
     def _list(self) -> tuple[set[str], list[str]]:
-        """Return the files in the folders, and what an interrupted run left half-written."""
+        """Return the files in the folders, captions aside, and what an interrupted run left half-written."""
         present: set[str] = set()
         leftovers: list[str] = []
         for folder in self.folders:
             for path in (self.root / folder).rglob("*"):
                 name = path.relative_to(self.root).as_posix()
-                if path.is_dir():
+                if path.is_dir() or name in self.captions:
                     continue
                 if not path.name.startswith("."):
                     present.add(name)

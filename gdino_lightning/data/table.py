@@ -46,6 +46,7 @@ COLUMNS = (
     "image_height",
 )
 TABLE_NAME = "annotations.csv"
+CAPTIONS_NAME = "captions.jsonl"
 IMAGES_FOLDER = "images"
 
 _REMAKE = "run `gdino prepare` again or restore the file"

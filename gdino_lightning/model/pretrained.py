@@ -225,6 +225,7 @@ def _from_hugging_face(source: str) -> Pretrained:
             f"{source}: cannot be loaded as a Hugging Face Grounding DINO ({_first_line(error)})"
         ) from None
     _check_report(source, report)
+    _check_heads(source, model)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return Pretrained(model, tokenizer)
@@ -240,6 +241,19 @@ def _check_report(source: str, report: dict[str, Any]) -> None:
         raise CheckpointError(
             f"{source}: {len(missing)} weights are missing and {len(wrong)} have another shape ({listed}, ...); "
             "the folder holds another architecture than its config.json says"
+        )
+
+
+def _check_heads(source: str, model: HuggingFaceDetector) -> None:
+    """Refuse a model whose decoder refines boxes with other heads than it predicts them with.
+
+    transformers shares all heads unless config.json says otherwise, and overwrites the decoder's copies with the first.
+    """
+    heads, copies = model.bbox_embed.state_dict(), model.model.decoder.bbox_embed.state_dict()
+    if not all(torch.equal(heads[name], copies[name]) for name in heads):
+        raise CheckpointError(
+            f"{source}: every decoder layer has a box head of its own, which config.json does not say; add "
+            '"decoder_bbox_embed_share": false (and "decoder_cls_embed_share": false) to it'
         )
 
 

@@ -23,13 +23,13 @@ class Question:
 
     Attributes:
         prompts: One prompt for all pictures, or one for each.
-        boxes: For each picture the indices of the boxes whose phrase is in its prompt, int64.
-        rows: For each picture the phrase of each of those boxes, int64 rows of the prompt's map.
+        boxes: For each picture the indices of the boxes that its prompt asks for, (N,) int64.
+        phrases: For each picture which phrases those boxes answer to, (N, P) bool.
     """
 
     prompts: PromptBatch
     boxes: list[Tensor]
-    rows: list[Tensor]
+    phrases: list[Tensor]
 
     def truths(self, targets: Sequence[Target], *, special_tokens_negative: bool) -> list[Truth]:
         """Say what the pictures should give.
@@ -41,10 +41,11 @@ class Question:
         """
         prompts = self.prompts.expand(len(targets))
         counted = prompts.token_mask if special_tokens_negative else prompts.word_mask
-        return [
-            Truth(target.boxes[kept], prompts.phrase_map[b][rows], counted[b])
-            for b, (target, kept, rows) in enumerate(zip(targets, self.boxes, self.rows, strict=True))
-        ]
+        truths = []
+        for b, (target, kept, phrases) in enumerate(zip(targets, self.boxes, self.phrases, strict=True)):
+            tokens = phrases.float() @ prompts.phrase_map[b].float()
+            truths.append(Truth(target.boxes[kept], tokens > 0, counted[b]))
+        return truths
 
 
 @dataclass
@@ -109,11 +110,24 @@ def _asked(batch: Batch, questions: list[Question]) -> AskedBatch:
 
 
 def _question(targets: Sequence[Target], prompts: Sequence[Prompt]) -> Question:
-    boxes, rows = [], []
-    for target, prompt in zip(targets, prompts, strict=True):
-        row_of = {index: row for row, index in enumerate(prompt.classes)}
-        pairs = [(box, row_of[label]) for box, label in enumerate(target.labels.tolist()) if label in row_of]
-        kept = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
-        boxes.append(kept[:, 0])
-        rows.append(kept[:, 1])
-    return Question(PromptBatch.of(prompts), boxes, rows)
+    batch = PromptBatch.of(prompts)
+    width = batch.classes.shape[1]
+    answers = [_answers(target, prompt, width) for target, prompt in zip(targets, prompts, strict=True)]
+    return Question(batch, [boxes for boxes, _ in answers], [phrases for _, phrases in answers])
+
+
+def _answers(target: Target, prompt: Prompt, width: int) -> tuple[Tensor, Tensor]:
+    """Which boxes of a picture its prompt asks for, (N,) int64, and for which phrases, (N, `width`) bool.
+
+    A box that a caption names more than once, "a man" who is "a man in a red coat", is one object: it answers to all.
+    """
+    row_of = {index: row for row, index in enumerate(prompt.classes)}
+    objects: dict[object, tuple[int, list[int]]] = {}
+    for box, (label, corners) in enumerate(zip(target.labels.tolist(), target.boxes.tolist(), strict=True)):
+        if label in row_of:
+            _, rows = objects.setdefault(tuple(corners) if target.caption else box, (box, []))
+            rows.append(row_of[label])
+    phrases = torch.zeros(len(objects), width, dtype=torch.bool)
+    for index, (_, rows) in enumerate(objects.values()):
+        phrases[index, rows] = True
+    return torch.tensor([box for box, _ in objects.values()], dtype=torch.int64), phrases

@@ -9,8 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from voc_factory import png, write_files
 
 from gdino_lightning.data.datamodule import DetectionDataModule
-from gdino_lightning.data.grounding import CAPTIONS_NAME
-from gdino_lightning.data.table import COLUMNS
+from gdino_lightning.data.table import CAPTIONS_NAME, COLUMNS
 from gdino_lightning.errors import DatasetError
 
 SIZES = [(60, 40), (40, 60), (60, 41), (50, 50)]

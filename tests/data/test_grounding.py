@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from voc_factory import png, write_files
 
-from gdino_lightning.data.grounding import CAPTIONS_NAME, read_captions
-from gdino_lightning.data.table import Picture
+from gdino_lightning.data.grounding import read_captions
+from gdino_lightning.data.table import CAPTIONS_NAME, Picture
 from gdino_lightning.errors import DatasetError
 
 TEXT = "a man in a red coat behind two dogs"

@@ -135,6 +135,33 @@ def test_files_beside_the_folders_and_dot_files_are_none_of_its_business(tmp_pat
     assert (tmp_path / "notes.txt").read_bytes() == b"mine"
 
 
+CAPTIONS = {"train/captions.jsonl": b"one", "test/captions.jsonl": b"other"}
+
+
+@pytest.mark.parametrize("when", ["before the first run", "after it"])
+def test_captions_of_users_are_no_obstacle_and_stay_as_they_are(tmp_path, when):
+    if when == "after it":
+        fill(tmp_path, OLD)
+    write_files(tmp_path, CAPTIONS)
+    written = {name: time for name, time in tree_times(tmp_path).items() if name in CAPTIONS}
+    fill(tmp_path, OLD)
+    before = tree_times(tmp_path)
+    assert fill(tmp_path, OLD) == 0
+    assert tree_times(tmp_path) == before
+    assert fill(tmp_path, NEW) == 5  # as without captions
+    assert held(tmp_path) == {**NEW, **CAPTIONS}
+    assert {name: time for name, time in tree_times(tmp_path).items() if name in CAPTIONS} == written
+    assert json.loads((tmp_path / MANIFEST).read_text())["files"].keys() == NEW.keys()
+
+
+@pytest.mark.parametrize("name", ["train/images/captions.jsonl", "train/captions.json"])
+def test_only_the_file_beside_a_table_counts_as_captions(tmp_path, name):
+    write_files(tmp_path, {name: b"mine"})
+    with pytest.raises(DatasetError, match=rf"{name}: not made by prepare"):
+        fill(tmp_path, OLD)
+    assert (tmp_path / name).read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"files": 3}', "\xff"])
 def test_a_manifest_of_something_else_stops_the_run(tmp_path, text):
     (tmp_path / MANIFEST).write_text(text, encoding="latin-1")

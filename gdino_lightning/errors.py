@@ -1,5 +1,7 @@
 """What a user can get wrong: every error names the file (and line), what is wrong, and the fix."""
 
+from collections.abc import Iterable
+
 
 class GdinoError(Exception):
     """Base of every error that bad input causes; the command line prints its text and exits with 2."""
@@ -19,3 +21,10 @@ class CheckpointError(GdinoError):
 
 class ConfigError(GdinoError):
     """A setting contradicts another one or cannot be met."""
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Name the first few of many for a message that is one line: `a, b and 3 more`."""
+    known = list(names)
+    more = len(known) - most
+    return ", ".join(known) if more <= 0 else f"{', '.join(known[:most])} and {more:,} more"

@@ -89,9 +89,17 @@ def _show_own_messages() -> None:
     """Print this package's messages; libraries keep to their own settings."""
     logger = logging.getLogger("gdino_lightning")
     if not logger.handlers:
-        logger.addHandler(logging.StreamHandler())
+        logger.addHandler(_StandardError())
         logger.setLevel(logging.INFO)
         logger.propagate = False
+
+
+class _StandardError(logging.Handler):
+    """Writes to the stderr of the moment; a StreamHandler would hold on to the one of the first call."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message."""
+        print(self.format(record), file=sys.stderr)
 
 
 def _fail(message: str, code: int) -> int:

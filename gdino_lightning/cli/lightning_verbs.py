@@ -230,7 +230,8 @@ def _with_checkpoint(verb: str, arguments: list[str]) -> list[str]:
 
 
 def _as_flag(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    # letters as they are: YAML refuses the halves in which JSON escapes those beyond 16 bits
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @rank_zero_only

@@ -19,7 +19,7 @@ from gdino_lightning.data.sample import draw_sample
 from gdino_lightning.data.split import hold_out, split_names
 from gdino_lightning.data.table import CAPTIONS_NAME, TABLE_NAME, Picture, read_split
 from gdino_lightning.data.transforms import Augmentation
-from gdino_lightning.errors import ConfigError, DatasetError
+from gdino_lightning.errors import ConfigError, DatasetError, listed
 from gdino_lightning.prompt.captions import Caption
 
 SAMPLE = "sample"  # the value of `source` that asks for the drawn dataset
@@ -70,7 +70,7 @@ class DetectionDataModule(LightningDataModule):
     def __init__(
         self,
         root: str,
-        phrases: dict[str, str] | list[str] | None = None,
+        phrases: dict[str, str | None] | list[str] | None = None,
         source: str | None = None,
         num_train: int = 600,
         split_seed: int = 0,
@@ -109,7 +109,7 @@ class DetectionDataModule(LightningDataModule):
         self._splits: dict[str, list[Picture]] = {}
         self._captions: list[GroundedPicture] = []  # of the training split, read with its table
         self._datasets: dict[str, DetectionDataset] = {}
-        self.captions: list[Caption] = []  # that are trained on; known after `setup("fit")`
+        self.captions: dict[str, Caption] = {}  # by file and line, those that are trained; known after `setup("fit")`
         _check_at_least(0, num_workers=num_workers)
         _check_at_least(
             1,
@@ -160,7 +160,7 @@ class DetectionDataModule(LightningDataModule):
         for part in parts:
             if part not in self._datasets:
                 captions = self._trained_captions() if part == "train" else []
-                self.captions += [grounded.caption for grounded in captions]
+                self.captions |= {grounded.place: grounded.caption for grounded in captions}
                 self._datasets[part] = DetectionDataset(
                     self._pictures(part),
                     self.classes,
@@ -262,17 +262,17 @@ class DetectionDataModule(LightningDataModule):
             found = {label for picture in pictures for label in picture.labels}
             if unknown := sorted(found.difference(self.classes)):
                 raise DatasetError(
-                    f"{self._root / split / TABLE_NAME}: labels {', '.join(unknown)} are no classes of the "
-                    f"model, which are {', '.join(self.classes)}; add them to model.phrases "
+                    f"{self._root / split / TABLE_NAME}: labels {listed(unknown)} are no classes of the "
+                    f"model, which are {listed(self.classes)}; add them to model.phrases "
                     "or correct the labels"
                 )
             if split == "train" and (absent := [name for name in self.classes if name not in found]):
-                logger.warning("%s has no box of the classes: %s", self._root / split / TABLE_NAME, ", ".join(absent))
+                logger.warning("%s has no box of the classes: %s", self._root / split / TABLE_NAME, listed(absent))
             self._splits[split] = pictures
         return self._splits[split]
 
 
-def _class_names(phrases: Mapping[str, str] | Sequence[str]) -> list[str]:
+def _class_names(phrases: Mapping[str, str | None] | Sequence[str]) -> list[str]:
     """Class names in order; YAML turns some of them into other types, silently."""
     for name in phrases:
         if not isinstance(name, str):

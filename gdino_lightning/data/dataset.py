@@ -14,7 +14,7 @@ from gdino_lightning.data.grounding import GroundedPicture
 from gdino_lightning.data.images import read_rgb
 from gdino_lightning.data.table import Picture
 from gdino_lightning.data.transforms import Augmentation, Augmenter
-from gdino_lightning.errors import DatasetError
+from gdino_lightning.errors import DatasetError, listed
 
 
 class DetectionDataset(Dataset[list[Sample]]):
@@ -109,6 +109,6 @@ def _labels(picture: Picture, indices: Mapping[str, int]) -> Tensor:
         if label not in indices:
             raise DatasetError(
                 f"{picture.path}: label {label!r} is no class of the model, whose classes are "
-                f"{', '.join(indices)}; correct the label or add the class"
+                f"{listed(indices)}; correct the label or add the class"
             )
     return torch.tensor([indices[label] for label in picture.labels], dtype=torch.int64)

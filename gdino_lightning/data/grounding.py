@@ -39,6 +39,7 @@ class GroundedPicture:
         boxes_px: (N, 4) float32 xyxy_px, clipped to the picture.
         labels: For each of the N boxes the index of its phrase in `caption.spans`.
         caption: The text and where its phrases stand in it.
+        place: File and line that it was read from.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class GroundedPicture:
     boxes_px: npt.NDArray[np.float32]
     labels: tuple[int, ...]
     caption: Caption
+    place: str
 
     @property
     def name(self) -> str:
@@ -79,7 +81,7 @@ def read_captions(folder: Path, pictures: Sequence[Picture]) -> list[GroundedPic
     for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
         if line.strip():
             try:
-                captions.append(_grounded(line, by_name, folder / IMAGES_FOLDER))
+                captions.append(_grounded(line, by_name, folder / IMAGES_FOLDER, f"{path}:{number}"))
             except (ValueError, PromptError) as error:
                 raise DatasetError(f"{path}:{number}: {error}") from error
             except RecursionError as error:
@@ -87,7 +89,7 @@ def read_captions(folder: Path, pictures: Sequence[Picture]) -> list[GroundedPic
     return captions
 
 
-def _grounded(line: bytes, pictures: Mapping[str, Picture], images: Path) -> GroundedPicture:
+def _grounded(line: bytes, pictures: Mapping[str, Picture], images: Path, place: str) -> GroundedPicture:
     """Parse one line; a `ValueError` or `PromptError` says what is wrong with it."""
     image_name, text, phrases = _members(_decode(line), _LINE_KEYS)
     picture = _find(image_name, pictures, images)
@@ -110,6 +112,7 @@ def _grounded(line: bytes, pictures: Mapping[str, Picture], images: Path) -> Gro
         np.array(boxes, dtype=np.float32).reshape(-1, 4),
         tuple(labels),
         Caption(_text(text), tuple(spans)),
+        place,
     )
 
 

@@ -47,7 +47,12 @@ class Asker:
 
         Returns:
             The best detections of each picture over all prompts.
+
+        Raises:
+            ValueError: If there is no prompt.
         """
+        if not prompts:
+            raise ValueError("there is no prompt to ask")
         image = detector.encode_image(pixels, pixel_mask)
         return self.join([self.ask(detector, image, each, sizes)[1] for each in prompts])
 

@@ -128,7 +128,7 @@ def postprocess(
 def merge(parts: Sequence[Detections], top_k: int = 300) -> Detections:
     """Join what several prompts found in one picture and keep the best; of equal scores the earlier prompt's.
 
-    As each part holds its prompt's best `top_k`, the result is that of one prompt of all phrases.
+    As each part holds its prompt's best `top_k`, the result is the best `top_k` of all.
     """
     joined = Detections(
         boxes=torch.cat([part.boxes for part in parts]),

@@ -89,7 +89,7 @@ class GroundingDetector(nn.Module):
             add_static_anchors(model)
         if self.switches.gradient_checkpointing:
             for backbone in (model.model.backbone.conv_encoder.model, model.model.text_backbone):
-                backbone.gradient_checkpointing_enable({"use_reentrant": False})
+                backbone.activation_checkpointing_enable({"use_reentrant": False})
 
     def train(self, mode: bool = True) -> "GroundingDetector":
         """Switch modes; text that was encoded by a learning text encoder is forgotten."""

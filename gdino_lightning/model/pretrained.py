@@ -26,7 +26,7 @@ from transformers import (
     MMGroundingDinoForObjectDetection,
 )
 
-from gdino_lightning.errors import CheckpointError
+from gdino_lightning.errors import CheckpointError, listed
 from gdino_lightning.model.detector import GroundingDetector, HuggingFaceDetector, Switches, add_static_anchors
 from gdino_lightning.model.nano import random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
@@ -150,21 +150,37 @@ def check_same_phrases(saved: Mapping[str, str], wanted: Mapping[str, str]) -> N
     """
     if list(saved.items()) != list(wanted.items()):
         raise CheckpointError(
-            f"the checkpoint was trained with phrases {dict(saved)}, asked for are {dict(wanted)}: leave "
+            f"the checkpoint was trained with phrases {{{_pairs(saved)}}}, asked for are {{{_pairs(wanted)}}}: leave "
             "--model.phrases out, or start a new run with --model.weights and this checkpoint"
         )
 
 
-def check_same_architecture(saved: Mapping[str, bool] | None, switches: Switches) -> None:
+def check_same_architecture(saved: Mapping[str, bool] | None, switches: Switches, *, resumed: bool = False) -> None:
     """Refuse to run weights with a part that was off when they were trained.
 
+    Args:
+        saved: `Switches.architecture` of the weights; None for published ones, all on.
+        switches: What is asked for.
+        resumed: A run goes on or is scored: then nothing that was on may be off, either.
+
     Raises:
-        CheckpointError: If a switch is on that was off.
+        CheckpointError: If a switch differs.
     """
-    off = [name for name, on in (saved or {}).items() if not on and switches.architecture[name]]
+    then = saved or Switches().architecture
+    off = [name for name, on in then.items() if not on and switches.architecture[name]]
     if off:
         flags = " ".join(f"--model.{name} false" for name in off)
         raise CheckpointError(f"the weights were trained without {', '.join(off)}, which would be on now: add {flags}")
+    on = [name for name, was_on in then.items() if was_on and not switches.architecture[name]]
+    if resumed and on:
+        raise CheckpointError(
+            f"the checkpoint was trained with {', '.join(on)}, which would be off now: leave the flags out, or start a "
+            "new run with --model.weights and this checkpoint"
+        )
+
+
+def _pairs(phrases: Mapping[str, str]) -> str:
+    return listed(f"{name}: {wording}" for name, wording in phrases.items())
 
 
 def _from_checkpoint(path: Path) -> Pretrained:

@@ -74,7 +74,7 @@ class BlockEncoder:
         autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         # torch counts the changes of a tensor, whether by an optimizer or by loading
         changes = sum(0 if weight.is_inference() else weight._version for weight in weights)
-        return weights[0].device, weights[0].dtype, autocast, changes
+        return weights[0].device, weights[0].dtype, weights[0].data_ptr(), autocast, changes
 
     def _encode(self, blocks: list[TokenIds]) -> list[Tensor]:
         """Encode blocks in one padded call; each gives (its tokens, H)."""

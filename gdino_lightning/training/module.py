@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from gdino_lightning.data.batch import Batch
-from gdino_lightning.errors import CheckpointError
+from gdino_lightning.errors import CheckpointError, ConfigError, PromptError
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
 from gdino_lightning.inference.ask import Asker
 from gdino_lightning.inference.postprocess import Detections, ScoreOf
@@ -27,7 +27,7 @@ from gdino_lightning.model.pretrained import (
     load_pretrained,
     set_dropout,
 )
-from gdino_lightning.prompt import Prompt, PromptBatch, class_phrases
+from gdino_lightning.prompt import Caption, Prompt, PromptBatch, class_phrases
 from gdino_lightning.training.criterion import ClassWeights, Losses, SetCriterion, join_losses
 from gdino_lightning.training.matcher import ClassCost
 from gdino_lightning.training.objective import Objective
@@ -184,14 +184,31 @@ class GroundingDinoModule(ScoredModule):
             return self.questioner.for_training(batch, int(os.environ.get("PL_GLOBAL_SEED", 0)), self.current_epoch)
         return self.questioner.for_evaluation(batch)
 
-    def on_fit_start(self) -> None:
-        """Tokenize all captions once, so that one that cannot be used is found before any training.
+    def setup(self, stage: str) -> None:
+        """Refuse precisions that would convert the weights: matching and losses need float32.
 
         Raises:
-            PromptError: If a caption is too long or a phrase of it unknown.
+            ConfigError: If the trainer's precision is one.
         """
-        for caption in getattr(getattr(self.trainer, "datamodule", None), "captions", ()):
-            self.questioner.caption_prompt(caption)
+        if self.trainer.precision not in ("32-true", "bf16-mixed", "16-mixed"):
+            raise ConfigError(
+                f"trainer.precision is {self.trainer.precision}: use bf16-mixed, 16-mixed or 32-true (the default)"
+            )
+
+    def on_fit_start(self) -> None:
+        """Switch to training; tokenize all captions, so that one that cannot be used is found before any step.
+
+        Raises:
+            PromptError: If a caption is too long or a phrase of it unknown; it names file and line.
+        """
+        # Lightning leaves modes as they are, and transformers hands over models in evaluation mode
+        self.train()
+        captions: dict[str, Caption] = getattr(getattr(self.trainer, "datamodule", None), "captions", {})
+        for place, caption in captions.items():
+            try:
+                self.questioner.caption_prompt(caption)
+            except PromptError as error:
+                raise PromptError(f"{place}: {error}") from error
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw dropout and drop path by seed, epoch, step and rank, so that a resumed run draws as an unbroken one."""
@@ -230,7 +247,12 @@ class GroundingDinoModule(ScoredModule):
             The best detections of each picture over all prompts.
         """
         asked = self.questioner.chunks if prompts is None else prompts
-        return self.asker.detect(self.detector, batch.pixels, batch.pixel_mask, asked, _sizes(batch))
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            found = self.asker.detect(self.detector, batch.pixels, batch.pixel_mask, asked, _sizes(batch))
+        self.train(training)
+        return found
 
     def train(self, mode: bool = True) -> "GroundingDinoModule":
         """Switch modes; frozen parts stay in evaluation mode, so their dropout is off."""
@@ -265,7 +287,7 @@ class GroundingDinoModule(ScoredModule):
                 "the checkpoint was not written by gdino-lightning: it has no prompt and no configuration"
             )
         check_same_phrases(saved["phrases"], self.phrases)
-        check_same_architecture(saved.get("architecture"), self.switches)
+        check_same_architecture(saved.get("architecture"), self.switches, resumed=True)
         if saved["config"] != describe(self.detector, self.tokenizer, self.phrases)["config"]:
             self._adopt(build_described(saved))
         states = zip(checkpoint.get("optimizer_states", ()), checkpoint.get("lr_schedulers", ()), strict=True)
@@ -284,7 +306,7 @@ class GroundingDinoModule(ScoredModule):
         max_tokens = check_prompt_tokens(settings["prompt_tokens"], loaded.model.config.max_text_len)
         self.questioner = Questioner(list(self.phrases.values()), self.tokenizer, settings["negatives"], max_tokens)
         for name, parameter in loaded.model.named_parameters():
-            if is_unused(name) or self.multipliers[part_of(name)] == 0:
+            if is_unused(name, self.switches) or self.multipliers[part_of(name)] == 0:
                 parameter.requires_grad_(False)
 
     def _groups(self) -> list[ParameterGroup]:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gdino_lightning.errors import CheckpointError
+from gdino_lightning.model.detector import Switches
 
 Schedule = Literal["drop", "cosine", "constant"]
 Part = Literal["backbone", "text", "head"]
@@ -33,9 +34,19 @@ def part_of(name: str) -> Part:
     return "head"
 
 
-def is_unused(name: str) -> bool:
-    """Tell whether a parameter is never read by the detector: Swin's last norm serves classification only."""
-    return part_of(name) == "backbone" and ".layernorm." in name
+def is_unused(name: str, switches: Switches | None = None) -> bool:
+    """Tell whether a parameter is never read by the detector.
+
+    Swin's last norm serves classification only; what the switches leave out is not read either.
+    """
+    if part_of(name) == "backbone":
+        return ".layernorm." in name
+    left_out = []
+    if switches and not switches.fusion:
+        left_out.append(".fusion_layer.")
+    if switches and not switches.text_cross_attention:
+        left_out.append(".encoder_attn_text")
+    return any(part in name for part in left_out)
 
 
 def parameter_groups(

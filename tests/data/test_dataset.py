@@ -41,7 +41,9 @@ def pictures(tmp_path):
 @pytest.fixture
 def captions(pictures):
     """The same pictures, each with a caption whose second phrase is the patch; the first has no box."""
-    return [GroundedPicture(p.path, p.width, p.height, p.boxes_px, (1,) * len(p.boxes_px), CAPTION) for p in pictures]
+    return [
+        GroundedPicture(p.path, p.width, p.height, p.boxes_px, (1,) * len(p.boxes_px), CAPTION, "x:1") for p in pictures
+    ]
 
 
 def evaluated(dataset, index):
@@ -189,7 +191,9 @@ def test_a_captioned_picture_is_never_mirrored(tmp_path):
     dataset = DetectionDataset(
         [Picture(path, 300, 200, boxes_px, ("with", "without"))],
         CLASSES,
-        captions=[GroundedPicture(path, 300, 200, boxes_px, (0, 1), Caption("left , right", (((0, 4),), ((7, 12),))))],
+        captions=[
+            GroundedPicture(path, 300, 200, boxes_px, (0, 1), Caption("left , right", (((0, 4),), ((7, 12),))), "x:1")
+        ],
         augmentation=Augmentation(0.5, 1, 0.5),
     )
 

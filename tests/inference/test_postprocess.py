@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gdino_lightning.inference.postprocess import Detections, nms, phrase_scores, postprocess
+from gdino_lightning.inference.postprocess import Detections, merge, nms, phrase_scores, postprocess
 
 INF = float("inf")
 
@@ -86,6 +86,48 @@ def test_equal_scores_go_to_the_lower_query() -> None:
     (all_found,) = postprocess(torch.zeros(1, 50, 1), boxes, phrases, [(9, 9)])
     (found,) = postprocess(torch.zeros(1, 50, 1), boxes, phrases, [(9, 9)], top_k=3)
     assert torch.equal(found.boxes, all_found.boxes[:3])
+
+
+def test_labels_are_the_classes_of_each_pictures_own_prompt() -> None:
+    # the first picture is asked for the classes 7 and 2, the second for 4 alone; its padding phrase has no token
+    logits = torch.tensor([[[logit(0.6), logit(0.7)]], [[logit(0.3), logit(0.9)]]])
+    boxes = torch.full((2, 1, 4), 0.5)
+    phrases = torch.tensor([[[True, False], [False, True]], [[True, False], [False, False]]])
+    classes = torch.tensor([[7, 2], [4, -1]])
+    first, second = postprocess(logits, boxes, phrases, [(10, 10), (10, 10)], classes=classes)
+    assert first.labels.tolist() == [2, 7]
+    assert first.scores.tolist() == pytest.approx([0.7, 0.6])
+    assert second.labels.tolist() == [4]
+    assert second.scores.tolist() == pytest.approx([0.3])
+
+
+def test_merging_by_hand_keeps_the_best_and_of_equal_scores_the_earlier_prompts() -> None:
+    def answer(scores: list[float], label: int) -> Detections:
+        boxes = torch.tensor([[label, place, 50.0, 50.0] for place in range(len(scores))]).reshape(-1, 4)
+        return Detections(boxes, torch.tensor(scores), torch.full((len(scores),), label))
+
+    parts = [answer([0.8, 0.5, 0.2], 3), answer([], 1), answer([0.9, 0.5, 0.1], 0)]
+    merged = merge(parts, top_k=4)
+    assert merged.scores.tolist() == pytest.approx([0.9, 0.8, 0.5, 0.5])
+    assert merged.labels.tolist() == [0, 3, 3, 0]
+    assert merged.boxes[:, :2].tolist() == [[0, 0], [3, 0], [3, 1], [0, 1]]
+    assert len(merge(parts)) == 6
+    assert len(merge([answer([], 1)])) == 0
+
+
+def test_merging_the_best_of_each_part_equals_the_best_of_all() -> None:
+    logits = torch.randn(1, 30, 5, generator=torch.Generator().manual_seed(0))
+    boxes = torch.rand(1, 30, 4, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.3
+    eye = torch.eye(5, dtype=torch.bool)
+    (whole,) = postprocess(logits, boxes, eye, [(90, 70)], top_k=25)
+    parts = []
+    for rows in ([0, 3], [4, 2], [1]):
+        classes = torch.tensor([rows])
+        parts += postprocess(logits, boxes, eye[rows], [(90, 70)], classes=classes, top_k=25)
+    merged = merge(parts, top_k=25)
+    assert torch.equal(merged.scores, whole.scores)
+    assert torch.equal(merged.labels, whole.labels)
+    assert torch.equal(merged.boxes, whole.boxes)
 
 
 def test_nms_by_hand_suppresses_within_a_label_only() -> None:

@@ -189,3 +189,9 @@ def test_non_finite_numbers_name_step_and_pictures(drawn, tmp_path):
         module.detector.model.model.level_embed.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"train step 0: .*maksssksksss\d+\.png"):
         trainer(tmp_path, num_sanity_val_steps=0).fit(module, data(drawn))
+
+
+def test_precisions_that_convert_the_weights_are_refused(tmp_path):
+    trainer = Trainer(precision="bf16-true", accelerator="cpu", logger=False, default_root_dir=tmp_path)
+    with pytest.raises(ConfigError, match="precision is bf16-true: use bf16-mixed"):
+        trainer.test(GroundingDinoModule(["cup"]), [[]], verbose=False)

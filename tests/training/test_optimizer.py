@@ -2,9 +2,13 @@ import math
 
 import pytest
 import torch
+from pictures import pictures
 
 from gdino_lightning.errors import CheckpointError
+from gdino_lightning.model.detector import GroundingDetector, Switches
 from gdino_lightning.model.nano import random_nano
+from gdino_lightning.model.nano.tokenizer import nano_tokenizer
+from gdino_lightning.prompt import build_prompt
 from gdino_lightning.training.optimizer import (
     build_optimizer,
     is_unused,
@@ -108,3 +112,15 @@ def test_other_learning_parts_than_saved_are_refused():
         parameter.requires_grad_(part_of(name) != "text")
     with pytest.raises(CheckpointError, match=r"backbone.*text.*now backbone"):
         refresh_groups(saved, list(groups_of(model).values()), fused=False)
+
+
+@pytest.mark.parametrize(("off", "parts"), [("fusion", "fusion_layer"), ("text_cross_attention", "encoder_attn_text")])
+def test_what_a_switch_leaves_out_is_unused_and_all_else_learns(off, parts):
+    switches = Switches(**{off: False})
+    detector = GroundingDetector(random_nano(), switches)
+    pixels, mask = pictures(batch=1)
+    outputs = detector(pixels, mask, build_prompt(["cup", "red fish"], nano_tokenizer()))
+    (outputs.logits.square().mean() + outputs.boxes.square().mean()).backward()
+    silent = {name for name, parameter in detector.model.named_parameters() if parameter.grad is None}
+    assert silent == {name for name, _ in detector.model.named_parameters() if is_unused(name, switches)}
+    assert any(parts in name for name in silent)

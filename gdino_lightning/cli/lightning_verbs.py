@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from gdino_lightning.cli import INTERRUPTED, LIGHTNING_VERBS, TERMINATED
 from gdino_lightning.cli.parsers import OneLineErrors
+from gdino_lightning.cli.phrase_check import check_phrases
 from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.cli.runs import CONFIG_NAME, forget_run, link_latest, new_run, resolve_checkpoint, run_of
 from gdino_lightning.data.datamodule import DetectionDataModule
@@ -145,6 +146,7 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
         return 0
     expanded = ["--help" if argument == "--help_all" else argument for argument in arguments]
     _check_config_given(verb, expanded)
+    check_phrases(expanded)
     completed = [verb, *_with_checkpoint(verb, expanded)]
     argv, sys.argv = sys.argv, [sys.argv[0], verb, *arguments]  # what further processes of a run are started with
     try:

@@ -23,13 +23,14 @@ from torch.utils.checkpoint import checkpoint
 from transformers import GroundingDinoForObjectDetection, MMGroundingDinoForObjectDetection
 from transformers.models.grounding_dino.modeling_grounding_dino import encode_sinusoidal_position_embedding
 
+from gdino_lightning.errors import PromptError
 from gdino_lightning.model.features import ExtraQueries, ImageFeatures, StageOutputs, TextFeatures
 from gdino_lightning.model.layers import decoder_layer, encoder_layer, self_attention_mask
 from gdino_lightning.model.text import BlockEncoder, token_rows
 from gdino_lightning.prompt import Prompt, PromptBatch
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Inputs = ParamSpec("Inputs")
+Outputs = TypeVar("Outputs")
 
 HuggingFaceDetector = GroundingDinoForObjectDetection | MMGroundingDinoForObjectDetection
 
@@ -142,9 +143,19 @@ class GroundingDetector(nn.Module):
         )
 
     def encode_text(self, prompts: PromptBatch) -> TextFeatures:
-        """Encode each distinct block once and lay the results out by prompt: (B, T, D), 0 on padding."""
+        """Encode each distinct block once and lay the results out by prompt: (B, T, D), 0 on padding.
+
+        Raises:
+            PromptError: If a prompt is longer than the model reads.
+        """
         core = self.model.model
         device = core.level_embed.device
+        tokens = prompts.token_mask.shape[1]
+        if tokens > core.config.max_text_len:
+            raise PromptError(
+                f"prompt: {tokens} tokens, the model reads {core.config.max_text_len} at once; pack the phrases with "
+                "Vocabulary.chunks"
+            )
         if not self.switches.sub_sentence:
             prompts = prompts.as_one_block()
         shared = len(set(map(id, prompts.prompts))) == 1
@@ -174,12 +185,19 @@ class GroundingDetector(nn.Module):
             masks.append(mask)
             positions.append(core.backbone.position_embedding(feature, mask).to(feature.dtype))
         positions = [p.flatten(2).transpose(1, 2) + core.level_embed[i] for i, p in enumerate(positions)]
+        shapes = [(feature.shape[-2], feature.shape[-1]) for feature in maps]
+        spatial_shapes = torch.tensor(shapes, dtype=torch.long)
+        sizes = spatial_shapes.prod(1)
+        # shares of a side are told in full precision: a rounded one moves boxes by pixels
+        ratios = [core.get_valid_ratio(mask, dtype=core.level_embed.dtype) for mask in masks]
         return ImageFeatures(
             features=torch.cat([feature.flatten(2).transpose(1, 2) for feature in maps], dim=1),
             positions=torch.cat(positions, dim=1),
             mask=torch.cat([mask.flatten(1) for mask in masks], dim=1),
-            shapes=[(feature.shape[-2], feature.shape[-1]) for feature in maps],
-            valid_ratios=torch.stack([core.get_valid_ratio(mask, dtype=maps[0].dtype) for mask in masks], dim=1),
+            shapes=shapes,
+            spatial_shapes=spatial_shapes.to(pixels.device),
+            level_starts=(sizes.cumsum(0) - sizes).to(pixels.device),
+            valid_ratios=torch.stack(ratios, dim=1),
         )
 
     def fuse(self, image: ImageFeatures, text: TextFeatures) -> tuple[ImageFeatures, TextFeatures]:
@@ -263,10 +281,10 @@ class GroundingDetector(nn.Module):
             references = attached.detach()
         return all_logits, all_boxes
 
-    def _run(self, layer: Callable[P, R], *inputs: P.args, **settings: P.kwargs) -> R:
+    def _run(self, layer: Callable[Inputs, Outputs], *inputs: Inputs.args, **settings: Inputs.kwargs) -> Outputs:
         """Run a layer, and keep only its inputs for the backward pass where memory is to be saved."""
         if self.switches.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            outputs: R = checkpoint(partial(layer, **settings), *inputs, use_reentrant=False)
+            outputs: Outputs = checkpoint(partial(layer, **settings), *inputs, use_reentrant=False)
             return outputs
         return layer(*inputs, **settings)
 

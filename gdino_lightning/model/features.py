@@ -5,7 +5,6 @@ Letters: B pictures, Q queries, R extra queries, T text tokens, L decoder layers
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -37,6 +36,8 @@ class ImageFeatures:
         positions: (B, S, D) sine embedding plus level embedding.
         mask: (B, S) bool, True on the picture.
         shapes: Height and width of each level, in tokens.
+        spatial_shapes: The same as a (levels, 2) int64 tensor on the device of the features.
+        level_starts: (levels,) int64 index of each level's first token.
         valid_ratios: (B, levels, 2) share of each level's width and height that is picture, not padding.
     """
 
@@ -44,18 +45,9 @@ class ImageFeatures:
     positions: Tensor
     mask: Tensor
     shapes: list[tuple[int, int]]
+    spatial_shapes: Tensor
+    level_starts: Tensor
     valid_ratios: Tensor
-
-    @property
-    def spatial_shapes(self) -> Tensor:
-        """`shapes` as a (levels, 2) int64 tensor on the device of the features."""
-        return torch.tensor(self.shapes, dtype=torch.long, device=self.features.device)
-
-    @property
-    def level_starts(self) -> Tensor:
-        """(levels,) int64 index of each level's first token."""
-        sizes = self.spatial_shapes.prod(1)
-        return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)[:-1]])
 
 
 @dataclass(frozen=True)

@@ -253,9 +253,9 @@ def _check_report(source: str, report: dict[str, Any]) -> None:
     missing = sorted(name for name in report["missing_keys"] if ".layernorm." not in name)
     wrong = sorted(str(item) for item in report.get("mismatched_keys", ()))
     if missing or wrong:
-        listed = ", ".join((missing + wrong)[:5])
+        first = listed(missing + wrong, most=5)
         raise CheckpointError(
-            f"{source}: {len(missing)} weights are missing and {len(wrong)} have another shape ({listed}, ...); "
+            f"{source}: {len(missing)} weights are missing and {len(wrong)} have another shape ({first}); "
             "the folder holds another architecture than its config.json says"
         )
 

@@ -20,6 +20,7 @@ class BlockEncoder:
 
     What it finds is kept from batch to batch while no gradient can flow into the encoder and its dropout is off: for
     a whole run if it is frozen, during an evaluation if it learns. A changed prompt then encodes its new blocks only.
+    The newest `CACHE_SIZE` blocks are kept. Weights that are written through `.data` escape notice: `clear` afterwards.
 
     Args:
         backbone: The text encoder. It is used, not owned: its weights stay where transformers has them.
@@ -86,7 +87,8 @@ class BlockEncoder:
         mask = present[:, None, None, :].expand(-1, 1, longest, -1)
         positions = torch.arange(longest, device=device).expand(len(blocks), -1)
         hidden = self._backbone(ids, mask, torch.zeros_like(ids), positions).last_hidden_state
-        return [features[: len(block)] for features, block in zip(hidden, blocks, strict=True)]
+        # copies: a view would keep the whole padded call in memory
+        return [features[: len(block)].clone() for features, block in zip(hidden, blocks, strict=True)]
 
 
 def token_rows(prompts: PromptBatch, starts: dict[TokenIds, int]) -> Tensor:

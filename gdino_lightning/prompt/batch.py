@@ -14,13 +14,13 @@ from gdino_lightning.prompt.blocks import Prompt
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """B prompts as tensors; pictures with the same prompt share its memory.
+    """B prompts as tensors; where all pictures have the same one they share its memory.
 
     Attributes:
         prompts: B prompts.
         token_mask: (B, T) bool, True on tokens, False on padding.
         word_mask: (B, T) bool, True on words: neither padding nor [CLS], [SEP] or a delimiter.
-        phrase_map: (B, P, T) bool, True where a token belongs to the phrase; no row has padding phrases' tokens.
+        phrase_map: (B, P, T) bool, True where a token belongs to the phrase; rows of padding phrases are False.
         classes: (B, P) int64 class index of each phrase, -1 where padded.
         self_attention_mask: (B, T, T) bool, True where a token may look at another one; padding looks at itself.
         position_ids: (B, T) int64, from 0 in each block; 0 on padding.

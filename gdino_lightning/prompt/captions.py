@@ -5,7 +5,7 @@ Letters: T text tokens, P phrases.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from tokenizers import Encoding, Tokenizer
@@ -92,16 +92,17 @@ def build_caption_prompt(caption: Caption, tokenizer: Tokenizer, max_tokens: int
         tokens += encoding.tokens
     if len(tokens) + 1 > max_tokens:
         raise PromptError(
-            f"caption: {len(tokens) + 1} tokens, the model reads {max_tokens}; shorten {caption.text[:60]!r}..."
+            f"caption: {len(tokens) + 1} tokens, a prompt holds {max_tokens}; shorten {caption.text[:60]!r}..."
         )
     places = torch.tensor([*offsets, (0, 0)])
     # a delimiter that was added lies behind the text, [CLS] and [SEP] are empty: no span touches them
     phrase_map = torch.stack([_touched(places, spans) for spans in caption.spans])
     for phrase, row in zip(caption.phrases, phrase_map, strict=True):
         check_known(phrase, [tokens[i] for i in row.nonzero().flatten().tolist()])
-    return assemble(
-        caption.phrases, range(len(caption.spans)), caption.text, blocks, special_ids(tokenizer), phrase_map
-    )
+    classes = range(len(caption.spans))
+    prompt = assemble(caption.phrases, classes, caption.text, blocks, special_ids(tokenizer), phrase_map)
+    # a stop that a phrase covers, as in "Main St." at the end, is one of its words
+    return replace(prompt, word_mask=prompt.word_mask | phrase_map.any(0))
 
 
 def _sentences(caption: Caption) -> list[Span]:

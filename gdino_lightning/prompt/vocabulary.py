@@ -122,7 +122,7 @@ class Vocabulary:
         for phrase, block in zip(self.phrases, self._blocks, strict=True):
             if len(block.token_ids) + NUM_SPECIALS > max_tokens:
                 raise PromptError(
-                    f"prompt: {phrase!r} needs {len(block.token_ids) + NUM_SPECIALS} tokens, a prompt holds "
+                    f"prompt: {phrase[:60]!r} needs {len(block.token_ids) + NUM_SPECIALS} tokens, a prompt holds "
                     f"{max_tokens}; shorten it"
                 )
 
@@ -142,7 +142,7 @@ def build_prompt(phrases: Sequence[str], tokenizer: Tokenizer, max_tokens: int =
     prompts = vocabulary.chunks(max_tokens)
     if len(prompts) != 1:
         raise PromptError(
-            f"prompt: {vocabulary.num_tokens()} tokens, the model reads {max_tokens} at once; use fewer phrases, or "
+            f"prompt: {vocabulary.num_tokens()} tokens, a prompt holds {max_tokens}; use fewer phrases, or "
             "pack them with Vocabulary.chunks"
         )
     return prompts[0]

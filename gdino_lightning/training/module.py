@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from gdino_lightning.data.batch import Batch
-from gdino_lightning.errors import CheckpointError, ConfigError, PromptError
+from gdino_lightning.errors import CheckpointError, ConfigError
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
 from gdino_lightning.inference.ask import Asker
 from gdino_lightning.inference.postprocess import Detections, ScoreOf
@@ -27,7 +27,7 @@ from gdino_lightning.model.pretrained import (
     load_pretrained,
     set_dropout,
 )
-from gdino_lightning.prompt import Caption, Prompt, PromptBatch, class_phrases
+from gdino_lightning.prompt import Prompt, PromptBatch, class_phrases
 from gdino_lightning.training.criterion import ClassWeights, Losses, SetCriterion, join_losses
 from gdino_lightning.training.matcher import ClassCost
 from gdino_lightning.training.objective import Objective
@@ -48,7 +48,7 @@ from gdino_lightning.training.settings import check_numbers, check_prompt_tokens
 
 
 class GroundingDinoModule(ScoredModule):
-    """Fine-tunes Grounding DINO on the classes of one prompt.
+    """Fine-tunes Grounding DINO on classes and captions.
 
     Args:
         phrases: Class name -> wording the model reads (empty: the name, underscores as spaces), or class names alone.
@@ -71,7 +71,8 @@ class GroundingDinoModule(ScoredModule):
         special_tokens_negative: [CLS], [SEP] and "." count as words that no box answers to, as in the published
             trainers; false leaves them out of matching and loss.
         look_forward_twice: The box loss of a decoder layer reaches the layer before it, too.
-        denoising_queries: About how many denoising queries to add in training; 0 for none.
+        denoising_queries: About how many positive denoising queries to add in training, and as many negative ones;
+            0 for none.
         gradient_checkpointing: Save memory by computing each layer twice.
         dropout: Dropout in encoder and decoder; published fine-tuning recipes use 0.
         token_score: How a phrase's token probabilities become one score: `mean` or `max`.
@@ -173,8 +174,9 @@ class GroundingDinoModule(ScoredModule):
         Raises:
             ValueError: If no prompt is given and the classes need more than one.
         """
-        if prompts is None:
-            (prompts,) = self.questioner.chunks
+        if prompts is None and len(self.questioner.chunks) > 1:
+            raise ValueError(f"the classes need {len(self.questioner.chunks)} prompts: use detect, which asks them all")
+        prompts = self.questioner.chunks[0] if prompts is None else prompts
         outputs: StageOutputs = self.detector(pixels, pixel_mask, prompts)
         return outputs
 
@@ -203,12 +205,7 @@ class GroundingDinoModule(ScoredModule):
         """
         # Lightning leaves modes as they are, and transformers hands over models in evaluation mode
         self.train()
-        captions: dict[str, Caption] = getattr(getattr(self.trainer, "datamodule", None), "captions", {})
-        for place, caption in captions.items():
-            try:
-                self.questioner.caption_prompt(caption)
-            except PromptError as error:
-                raise PromptError(f"{place}: {error}") from error
+        self.questioner.check(getattr(getattr(self.trainer, "datamodule", None), "captions", {}))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw dropout and drop path by seed, epoch, step and rank, so that a resumed run draws as an unbroken one."""
@@ -235,24 +232,29 @@ class GroundingDinoModule(ScoredModule):
         """Return the detections of each picture."""
         return self.detect(batch)
 
-    def detect(self, batch: Batch, prompts: Sequence[Prompt | PromptBatch] | None = None) -> list[Detections]:
-        """Detect phrases; the pictures are encoded once, however many prompts ask about them.
+    def detect(
+        self, batch: Batch, prompts: Prompt | PromptBatch | Sequence[Prompt | PromptBatch] | None = None
+    ) -> list[Detections]:
+        """Detect phrases in evaluation mode; the pictures are encoded once, however many prompts ask about them.
 
         Args:
             batch: Pictures, on the device of the model.
-            prompts: Prompts that are asked one after the other, each shared by all pictures or one for each; by
-                default this model's classes. Labels are the prompts' `classes`.
+            prompts: A prompt, or several that are asked one after the other, each shared by all pictures or one for
+                each; by default this model's classes. Labels are the prompts' `classes`.
 
         Returns:
             The best detections of each picture over all prompts.
         """
         asked = self.questioner.chunks if prompts is None else prompts
-        training = self.training
+        asked = [asked] if isinstance(asked, Prompt | PromptBatch) else asked
+        modes = {module: module.training for module in self.modules()}
         self.eval()
-        with torch.no_grad():
-            found = self.asker.detect(self.detector, batch.pixels, batch.pixel_mask, asked, _sizes(batch))
-        self.train(training)
-        return found
+        try:
+            with torch.no_grad():
+                return self.asker.detect(self.detector, batch.pixels, batch.pixel_mask, asked, _sizes(batch))
+        finally:
+            for module, training in modes.items():
+                module.training = training
 
     def train(self, mode: bool = True) -> "GroundingDinoModule":
         """Switch modes; frozen parts stay in evaluation mode, so their dropout is off."""

@@ -50,7 +50,7 @@ class Objective(nn.Module):
         Raises:
             FloatingPointError: If the outputs are not finite; it names the pictures.
         """
-        # boxes whose phrase is in another chunk count, too: the losses of all chunks then add up to one prompt's
+        # boxes whose phrase is in another chunk count, too: so the losses of all chunks can be added
         num_boxes = sum(len(target.boxes) for target in batch.targets)
         return self._score(outputs, self._truths(question, batch), None, batch, num_boxes)
 

@@ -3,7 +3,7 @@
 Letters: B pictures, N boxes in a picture, T text tokens, P phrases.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from gdino_lightning.data.batch import Batch, Target
-from gdino_lightning.errors import ConfigError
+from gdino_lightning.errors import ConfigError, PromptError
 from gdino_lightning.prompt import Caption, Prompt, PromptBatch, Vocabulary, build_caption_prompt
 from gdino_lightning.training.matcher import Truth
 
@@ -94,6 +94,18 @@ class Questioner:
         if any(target.caption for target in batch.targets):
             raise ConfigError("captions are for training: validation and test score the classes of the model")
         return _asked(batch, [_question(batch.targets, [chunk] * len(batch.targets)) for chunk in self.chunks])
+
+    def check(self, captions: Mapping[str, Caption]) -> None:
+        """Tokenize captions, given by the place where they stand.
+
+        Raises:
+            PromptError: If one is too long or a phrase of it unknown; it names the place.
+        """
+        for place, caption in captions.items():
+            try:
+                self.caption_prompt(caption)
+            except PromptError as error:
+                raise PromptError(f"{place}: {error}") from error
 
     def caption_prompt(self, caption: Caption) -> Prompt:
         """Return the prompt of a caption; raises PromptError if it cannot be used."""

@@ -4,6 +4,8 @@ import math
 
 from gdino_lightning.errors import ConfigError
 
+MOST_DENOISING = 1000  # attention among queries grows with the square; published trainers use 100
+
 
 def check_numbers(**settings: float | None) -> None:
     """Refuse settings out of range; None means a default that is known later.
@@ -17,6 +19,8 @@ def check_numbers(**settings: float | None) -> None:
             continue
         if not (value > 0 if above_zero else value >= 0) or math.isinf(value):
             raise ConfigError(f"model.{name} is {value}: it must be {'above 0' if above_zero else '0 or more'}")
+        if name == "denoising_queries" and value > MOST_DENOISING:
+            raise ConfigError(f"model.denoising_queries is {value}: it must be {MOST_DENOISING} or less")
         if name == "dropout" and value >= 1:
             raise ConfigError(f"model.dropout is {value}: it must be below 1")
 

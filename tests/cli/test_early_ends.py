@@ -62,7 +62,7 @@ def test_an_unknown_key_in_the_file_is_named_in_a_short_line(drawn, tmp_path, mo
 def test_classes_that_yaml_read_as_something_else_are_refused(drawn, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     message = failure(capfd, *fit_arguments(drawn), "--model.phrases={yes: a cup, no: a plate}")
-    assert "True is not text; put quotes round it" in message
+    assert "as bool, not as text; put quotes round it" in message
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 from pictures import pictures, relative_error
 from transformers import MMGroundingDinoConfig, MMGroundingDinoForObjectDetection
 
+from gdino_lightning.errors import PromptError
 from gdino_lightning.model.detector import GroundingDetector, Switches
 from gdino_lightning.model.nano import nano_config, random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
@@ -137,3 +138,20 @@ def test_eager_text_attention_is_refused():
     model.model.text_backbone.config._attn_implementation = "eager"
     with pytest.raises(ValueError, match="sdpa"):
         GroundingDetector(model)
+
+
+def test_a_prompt_longer_than_the_model_reads_is_refused(detector):
+    pixels, mask = pictures()
+    prompt = Vocabulary([f"red fish {i}" for i in range(80)], TOKENIZER).prompt()
+    with pytest.raises(PromptError, match=f"{len(prompt.input_ids)} tokens, the model reads 256 at once"):
+        detector(pixels, mask, prompt)
+
+
+def test_places_in_the_picture_keep_full_precision_under_autocast(detector):
+    pixels, mask = pictures(height=160, width=224)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rounded = detector.encode_image(pixels, mask).valid_ratios
+    with torch.no_grad():
+        full = detector.encode_image(pixels, mask).valid_ratios
+    assert rounded.dtype == torch.float32
+    assert torch.equal(rounded, full)

@@ -127,3 +127,25 @@ def test_memory_is_bounded(monkeypatch):
     counted.encode([0, 1, 2, 3])
     counted.encode([3])  # the newest are kept: fish and [SEP]; [CLS] was the oldest
     assert counted.rows == [6, 1]
+
+
+def test_weights_swapped_behind_autograd_between_training_and_evaluation_are_seen():
+    """As the moving average of Lightning's EMA callback does for a learning encoder."""
+    counted = Counted(frozen=False)
+    with torch.no_grad():
+        counted.detector.eval()
+        before = counted.encode([0, 1])
+        counted.detector.train()
+        for parameter in counted.backbone.parameters():
+            parameter.data.copy_(parameter.data + 0.1)
+        counted.detector.eval()
+        assert not torch.equal(counted.encode([0, 1]), before)
+
+
+def test_what_is_remembered_holds_no_padding():
+    counted = Counted(frozen=True)
+    counted.encode([0, 1])  # one and eight word pieces
+    sizes = {
+        len(block): features.untyped_storage().size() for block, features in counted.detector._blocks._cache.items()
+    }
+    assert all(size == 4 * length * 64 for length, size in sizes.items())

@@ -83,7 +83,13 @@ def test_unusable_captions_are_named(text, spans, named):
 
 
 def test_a_caption_too_long_or_unknown_is_named():
-    with pytest.raises(PromptError, match="12 tokens, the model reads 11"):
+    with pytest.raises(PromptError, match="12 tokens, a prompt holds 11"):
         build_caption_prompt(caption(TEXT, "a man"), TOKENIZER, max_tokens=11)
     with pytest.raises(PromptError, match="no word of '日本'"):
         build_caption_prompt(caption("a man in 日本", "日本"), TOKENIZER)
+
+
+def test_a_stop_that_a_phrase_covers_is_one_of_its_words():
+    prompt = build_caption_prompt(caption("a dog in Main St.", "Main St."), TOKENIZER)
+    assert words(prompt, 0)[-1] == "."
+    assert prompt.word_mask[prompt.phrase_map[0]].all()

@@ -51,7 +51,7 @@ def test_a_prompt_of_some_classes_is_that_of_their_phrases():
 
 
 def test_too_many_tokens_for_one_prompt_and_a_phrase_too_long():
-    with pytest.raises(PromptError, match="8 tokens, the model reads 7 at once"):
+    with pytest.raises(PromptError, match="8 tokens, a prompt holds 7"):
         build_prompt(["with mask", "no mask"], TOKENIZER, max_tokens=7)
     assert len(build_prompt(["with mask", "no mask"], TOKENIZER, max_tokens=8).input_ids) == 8
     with pytest.raises(PromptError, match="'red bear' needs 5 tokens, a prompt holds 4"):

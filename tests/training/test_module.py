@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer, seed_everything
 
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.errors import CheckpointError, ConfigError
+from gdino_lightning.prompt import build_prompt
 from gdino_lightning.training.callbacks import EpochCheckpoints
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 from gdino_lightning.training.module import GroundingDinoModule
@@ -195,3 +196,25 @@ def test_precisions_that_convert_the_weights_are_refused(tmp_path):
     trainer = Trainer(precision="bf16-true", accelerator="cpu", logger=False, default_root_dir=tmp_path)
     with pytest.raises(ConfigError, match="precision is bf16-true: use bf16-mixed"):
         trainer.test(GroundingDinoModule(["cup"]), [[]], verbose=False)
+
+
+def test_detect_leaves_every_mode_as_it_was_even_where_it_fails(drawn):
+    module = GroundingDinoModule(["with_mask"])
+    module.detector.model.model.encoder.eval()  # by hand
+    modes = {name: part.training for name, part in module.named_modules()}
+    assert len(set(modes.values())) == 2
+    source = data(drawn)
+    source.setup("test")
+    batch = next(iter(source.test_dataloader()))
+    first, again = module.detect(batch), module.detect(batch, build_prompt(["with mask"], module.tokenizer))
+    assert torch.equal(first[0].scores, again[0].scores)
+    assert not first[0].scores.requires_grad
+    with pytest.raises(ValueError, match="no prompt to ask"):
+        module.detect(batch, [])
+    assert {name: part.training for name, part in module.named_modules()} == modes
+
+
+def test_forward_with_more_classes_than_one_prompt_holds_says_what_to_do(drawn):
+    module = GroundingDinoModule(["with_mask", "without_mask"], prompt_tokens=6)
+    with pytest.raises(ValueError, match="the classes need 2 prompts: use detect"):
+        module(torch.zeros(1, 3, 64, 64), torch.ones(1, 64, 64, dtype=torch.bool))

@@ -102,7 +102,7 @@ def test_a_caption_that_is_too_long_ends_a_fit_before_its_first_step(told):
     path.write_text("\n".join([*first, json.dumps({**json.loads(last), "caption": TOLD.text + " mask" * 300})]))
     module, fit = GroundingDinoModule(PHRASES), quiet(max_epochs=1)
     before = module.detector.model.model.enc_output.weight.clone()
-    with pytest.raises(PromptError, match="tokens, the model reads 256"):
+    with pytest.raises(PromptError, match="tokens, a prompt holds 256"):
         fit.fit(module, data(told, PHRASES))
     assert fit.global_step == 0
     assert torch.equal(module.detector.model.model.enc_output.weight, before)

@@ -150,7 +150,7 @@ def test_two_boxes_at_one_place_stay_two_where_classes_are_asked_for():
 
 
 def test_a_caption_that_is_too_long_is_an_error():
-    with pytest.raises(PromptError, match="tokens, the model reads 12"):
+    with pytest.raises(PromptError, match="tokens, a prompt holds 12"):
         questioner(max_tokens=12).for_training(batch_of(target(0, [0], CAPTION)), 0, 0)
 
 

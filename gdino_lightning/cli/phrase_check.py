@@ -1,0 +1,73 @@
+"""Classes and wordings as they are written: what YAML would change or drop without a word is refused before parsing.
+
+YAML reads `yes`, `no` and `747` as other things than text, and of two equal keys it keeps the last; the parser behind
+the command line turns what is not text into something else again.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from gdino_lightning.errors import ConfigError, PromptError
+
+
+def check_phrases(arguments: Sequence[str]) -> None:
+    """Look at every `--model.phrases` and at `model.phrases` of every configuration.
+
+    Raises:
+        PromptError: If a class or wording is not text, or a class is named twice.
+        ConfigError: If a configuration is no YAML or repeats a key.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--model.phrases", dest="phrases", action="append", default=[])
+    parser.add_argument("-c", "--config", action="append", default=[])
+    given, _ = parser.parse_known_args([*arguments])
+    for config in given.config:
+        path = Path(config)
+        if path.is_file():  # the parser says what is wrong with other paths
+            model = _load(path.read_text(encoding="utf-8"), f"{path}")
+            section = model.get("model") if isinstance(model, dict) else None
+            _check(section.get("phrases") if isinstance(section, dict) else None, f"{path}: model.phrases")
+    for text in given.phrases:
+        _check(_load(text, "--model.phrases"), "--model.phrases")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that appears twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        """Build a mapping, or say which key is there twice and in which line."""
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+                raise yaml.MarkedYAMLError(problem=f"{key} is given twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        mapping: dict[object, object] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _load(text: str, where: str) -> object:
+    try:
+        value: object = yaml.load(text, _StrictLoader)  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{where}{line}: {error.problem}; correct the YAML") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}; correct the YAML") from error
+    return value
+
+
+def _check(phrases: object, where: str) -> None:
+    texts: list[object] = []
+    if isinstance(phrases, dict):
+        texts = [*phrases, *(wording for wording in phrases.values() if wording is not None)]
+    elif isinstance(phrases, list):
+        texts = phrases
+    for text in texts:
+        if not isinstance(text, str):
+            raise PromptError(
+                f"{where}: YAML reads {text!r} as {type(text).__name__}, not as text; put quotes round it"
+            )

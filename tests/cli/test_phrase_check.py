@@ -1,0 +1,51 @@
+import pytest
+
+from gdino_lightning.cli import main
+from gdino_lightning.cli.phrase_check import check_phrases
+from gdino_lightning.errors import ConfigError, PromptError
+
+SAMPLE = "configs/sample.yaml"
+
+
+@pytest.mark.parametrize(
+    ("phrases", "named"),
+    [
+        ("{a: yes, b: cup}", "YAML reads True as bool, not as text; put quotes round it"),
+        ("{747: plane}", "YAML reads 747 as int"),
+        ("{a: 747}", "YAML reads 747 as int"),
+        ("[cup, no]", "YAML reads False as bool"),
+        ("{a: [x]}", "as list"),
+    ],
+)
+def test_what_yaml_reads_as_something_else_than_text_is_refused_as_a_flag_and_in_a_file(phrases, named, tmp_path):
+    with pytest.raises(PromptError, match=named):
+        check_phrases(["fit", f"--model.phrases={phrases}"])
+    with pytest.raises(PromptError, match=named):
+        check_phrases(["fit", "--model.phrases", phrases])
+    file = tmp_path / "x.yaml"
+    file.write_text(f"model:\n  phrases: {phrases}\n")
+    with pytest.raises(PromptError, match=rf"x\.yaml: model\.phrases: .*{named}"):
+        check_phrases(["fit", "--config", str(file)])
+
+
+def test_a_class_that_is_named_twice_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"--model\.phrases line 1: cup is given twice"):
+        check_phrases(["--model.phrases={cup: a, cup: b}"])
+    file = tmp_path / "x.yaml"
+    file.write_text("model:\n  phrases:\n    cup: a\n    cup: b\n")
+    with pytest.raises(ConfigError, match=r"x\.yaml line 4: cup is given twice"):
+        check_phrases([f"--config={file}"])
+
+
+def test_good_phrases_and_other_files_pass(tmp_path):
+    check_phrases(["--model.phrases={a: , b: null, 'no': 'yes', c: St. Bernard}", "--config", SAMPLE])
+    check_phrases(["--model.phrases=[cup, 'no. 1 part']", "--config", str(tmp_path / "absent.yaml")])
+
+
+def test_the_command_line_says_so_in_one_line(capsys):
+    code = main(
+        ["fit", "--config", SAMPLE, "--model.phrases={with_mask: yes, without_mask: b, mask_weared_incorrect: c}"]
+    )
+    error = capsys.readouterr().err.strip()
+    assert code == 2
+    assert error == "gdino: --model.phrases: YAML reads True as bool, not as text; put quotes round it"

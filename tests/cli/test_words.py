@@ -56,7 +56,7 @@ def here(tmp_path, monkeypatch) -> Path:
         (["--model.negatives", "1.5"], "model.negatives"),
         (["--model.prompt_tokens", "5"], "'mask worn incorrectly' needs 6 tokens, a prompt holds 5; shorten it"),
         (["--model.prompt_tokens", "0"], "model.prompt_tokens is 0: it must be above 0"),
-        (["--model.prompt_tokens", "999"], "model.prompt_tokens is 999: a prompt holds 256 tokens at once"),
+        (["--model.prompt_tokens", "999"], "model.prompt_tokens is 999: the model reads 256 tokens at once"),
         (["--model.denoising_queries", "-3"], "model.denoising_queries is -3: it must be 0 or more"),
         (["--model.token_score", "median"], "'mean', 'max'"),
         (["--model.class_cost", "x"], "'token_mean', 'token_sum'"),

@@ -25,6 +25,7 @@ from gdino_lightning.training.module import GroundingDinoModule
 from tests.model.test_pretrained import write_folder
 from tests.training.test_module import PHRASES, data, rows, trainer
 
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 SHORT = {"num_sanity_val_steps": 0, "limit_val_batches": 1}
 EPOCHS = {"negatives": 1, "denoising_queries": 10, "schedule": "constant"}
 KINDS = ["mask", "face mask", "red face mask", "dog", "small dog", "a man"]
@@ -232,13 +233,15 @@ def test_for_1203_classes_a_picture_is_encoded_once_and_so_is_each_phrase(lvis):
     assert len(lvis.blocks) == len(set(lvis.blocks)) == 1205  # the fit's included, as the text encoder is frozen
 
 
-def test_mixed_precision_on_a_cpu_starts_where_single_precision_does(drawn, tmp_path):
+@pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=[pytest.mark.gpu, NEEDS_CUDA])])
+def test_mixed_precision_starts_where_single_precision_does(drawn, tmp_path, accelerator):
     settings = {"negatives": 1, "denoising_queries": 10, "gradient_checkpointing": True}
     losses: dict[str, list[float]] = {}
     for precision in ("32-true", "bf16-mixed"):
         seed_everything(0)
         module = GroundingDinoModule(PHRASES, warmup_steps=0, **settings)
-        trainer(tmp_path / precision, max_steps=3, precision=precision, **SHORT).fit(module, data(drawn))
+        fit = trainer(tmp_path / precision, max_steps=3, precision=precision, accelerator=accelerator, **SHORT)
+        fit.fit(module, data(drawn))
         losses[precision] = [float(row["train/loss"]) for row in rows(tmp_path / precision) if row["train/loss"]]
     assert len(losses["bf16-mixed"]) == 3
     assert all(map(math.isfinite, losses["bf16-mixed"]))

@@ -73,6 +73,7 @@ def _fit_arguments(seed: int, folder: Path, settings: Settings, root: Path) -> d
         "config": CONFIG,
         "run": folder,
         "seed_everything": seed,
+        "model.look_forward_twice": True,  # the model's default, which the configuration changes
         "data.root": root,
         "data.source": None,
         "data.val": 1 / 3,  # of what does not test

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
 
-from gdino_lightning.model.nano.tokenizer import PAD_ID, vocabulary
+from gdino_lightning.model.nano.tokenizer import NUM_ENGLISH, PAD_ID, vocabulary
 
 WIDTH = 64  # transformers normalises in 32 groups, so the width is a multiple of 32
 MAX_TOKENS = 256
@@ -56,9 +56,22 @@ def random_nano(seed: int = 0) -> GroundingDinoForObjectDetection:
     """Build the miniature with weights drawn from `seed`, leaving the caller's random state as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = GroundingDinoForObjectDetection(nano_config())
+        config = nano_config()
+        config.text_config.vocab_size = NUM_ENGLISH
+        model = GroundingDinoForObjectDetection(config)
         _draw_weights(model)
+        _add_other_scripts(model, len(vocabulary()))
         return model
+
+
+@torch.no_grad()
+def _add_other_scripts(model: GroundingDinoForObjectDetection, size: int) -> None:
+    """Draw the rows of further letters last, so that another script in the vocabulary changes no other weight."""
+    embeddings = model.model.text_backbone.embeddings
+    english = embeddings.word_embeddings.weight
+    rows = torch.randn(size - len(english), WIDTH) * model.config.text_config.initializer_range
+    embeddings.word_embeddings = nn.Embedding(size, WIDTH, PAD_ID, _weight=torch.cat([english, rows]))
+    model.config.text_config.vocab_size = size
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import WordPiece
 
 PAD_ID, UNK_ID, CLS_ID, SEP_ID, MASK_ID = 0, 100, 101, 102, 103
+NUM_ENGLISH = 1063  # ids of English pieces, the free ones between them included; other scripts fill those, then go on
 ASCII_START = 999  # the id of "!"; "." and "?" follow from it as 1012 and 1029
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DIGITS = "0123456789"

@@ -1,7 +1,9 @@
+import pytest
 import torch
 
 from gdino_lightning.model.detector import GroundingDetector
 from gdino_lightning.model.nano import random_nano
+from gdino_lightning.model.nano.tokenizer import NUM_ENGLISH, vocabulary
 
 
 def test_the_miniature_is_small_and_its_weights_follow_from_the_seed():
@@ -28,3 +30,12 @@ def test_queries_know_their_place_before_training(prompt):
     """The position of a query is not silenced by a zeroed layer."""
     head = random_nano().model.decoder.reference_points_head
     assert head.layers[-1].weight.abs().max() > 0.01
+
+
+def test_letters_of_other_scripts_are_drawn_after_everything_else():
+    rows = random_nano(seed=4).model.text_backbone.embeddings.word_embeddings.weight
+    assert rows.shape == (len(vocabulary()), 64)
+    assert not rows[0].any()  # padding
+    assert rows[NUM_ENGLISH:].std().item() == pytest.approx(0.02, rel=0.05)
+    english = [index for piece, index in vocabulary().items() if piece.isascii() and "unused" not in piece]
+    assert max(english) < NUM_ENGLISH

@@ -14,8 +14,12 @@ PRIOR = 0.01  # probability that a query names a word, before training
 SPREAD = 0.25  # size of a text feature's entries, before training
 
 
-def nano_config() -> GroundingDinoConfig:
-    """Describe the miniature: four-stage Swin, two text layers, two encoder and three decoder layers."""
+def nano_config(vocab_size: int | None = None) -> GroundingDinoConfig:
+    """Describe the miniature: four-stage Swin, two text layers, two encoder and three decoder layers.
+
+    Args:
+        vocab_size: Rows of the word embeddings; those of the whole vocabulary by default.
+    """
     backbone = SwinConfig(  # type: ignore[call-arg]  # out_indices is a property there, and accepted
         embed_dim=24,
         depths=[2, 2, 2, 1],
@@ -25,7 +29,7 @@ def nano_config() -> GroundingDinoConfig:
         out_indices=[2, 3, 4],
     )
     text = BertConfig(
-        vocab_size=len(vocabulary()),
+        vocab_size=vocab_size or len(vocabulary()),
         hidden_size=WIDTH,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -56,9 +60,7 @@ def random_nano(seed: int = 0) -> GroundingDinoForObjectDetection:
     """Build the miniature with weights drawn from `seed`, leaving the caller's random state as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = nano_config()
-        config.text_config.vocab_size = NUM_ENGLISH
-        model = GroundingDinoForObjectDetection(config)
+        model = GroundingDinoForObjectDetection(nano_config(NUM_ENGLISH))
         _draw_weights(model)
         _add_other_scripts(model, len(vocabulary()))
         return model
@@ -67,11 +69,11 @@ def random_nano(seed: int = 0) -> GroundingDinoForObjectDetection:
 @torch.no_grad()
 def _add_other_scripts(model: GroundingDinoForObjectDetection, size: int) -> None:
     """Draw the rows of further letters last, so that another script in the vocabulary changes no other weight."""
-    embeddings = model.model.text_backbone.embeddings
-    english = embeddings.word_embeddings.weight
-    rows = torch.randn(size - len(english), WIDTH) * model.config.text_config.initializer_range
-    embeddings.word_embeddings = nn.Embedding(size, WIDTH, PAD_ID, _weight=torch.cat([english, rows]))
-    model.config.text_config.vocab_size = size
+    text = model.model.text_backbone  # its configuration is that of the model's text, too
+    english = text.embeddings.word_embeddings.weight
+    rows = torch.randn(size - len(english), WIDTH) * text.config.initializer_range
+    text.embeddings.word_embeddings = nn.Embedding(size, WIDTH, PAD_ID, _weight=torch.cat([english, rows]))
+    text.config.vocab_size = size
 
 
 @torch.no_grad()

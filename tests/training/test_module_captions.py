@@ -153,7 +153,7 @@ def test_captions_are_learned(tmp_path):
     seed_everything(0)
     module = GroundingDinoModule(["circle"], schedule="cosine", **learning)
     pictures = data(draw_scenes(tmp_path), ["circle"], cache=True, batch_size=5)
-    quiet(max_epochs=160, gradient_clip_val=0.1).fit(module, pictures)
+    quiet(max_epochs=320, gradient_clip_val=0.1).fit(module, pictures)
     (batch,) = pictures.train_dataloader()
     told = [number for number, target in enumerate(batch.targets) if target.caption]
     targets = [batch.targets[number] for number in told]

@@ -27,7 +27,7 @@ def check_phrases(arguments: Sequence[str]) -> None:
     for config in given.config:
         path = Path(config)
         if path.is_file():  # the parser says what is wrong with other paths
-            model = _load(path.read_text(encoding="utf-8"), f"{path}")
+            model = _load(_read(path), str(path))
             section = model.get("model") if isinstance(model, dict) else None
             _check(section.get("phrases") if isinstance(section, dict) else None, f"{path}: model.phrases")
     for text in given.phrases:
@@ -40,13 +40,22 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         """Build a mapping, or say which key is there twice and in which line."""
         seen: set[object] = set()
-        for key_node, _ in node.value:
+        # other keys than plain ones are refused below, where they cannot be told apart
+        plain = [key_node for key_node, _ in node.value if isinstance(key_node, yaml.ScalarNode)]
+        for key_node in plain:
             key = key_node.value
             if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
                 raise yaml.MarkedYAMLError(problem=f"{key} is given twice", problem_mark=key_node.start_mark)
             seen.add(key)
         mapping: dict[object, object] = super().construct_mapping(node, deep)
         return mapping
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8; save the file as UTF-8") from error
 
 
 def _load(text: str, where: str) -> object:

@@ -93,9 +93,10 @@ class GroundingDetector(nn.Module):
                 backbone.activation_checkpointing_enable({"use_reentrant": False})
 
     def train(self, mode: bool = True) -> "GroundingDetector":
-        """Switch modes; text that was encoded by a learning text encoder is forgotten."""
+        """Switch modes; at a change, text that was encoded by a learning text encoder is forgotten."""
+        changes = mode != self.training
         super().train(mode)
-        if any(parameter.requires_grad for parameter in self.model.model.text_backbone.parameters()):
+        if changes and any(parameter.requires_grad for parameter in self.model.model.text_backbone.parameters()):
             self._blocks.clear()
         return self
 
@@ -159,9 +160,9 @@ class GroundingDetector(nn.Module):
         if not self.switches.sub_sentence:
             prompts = prompts.as_one_block()
         shared = len(set(map(id, prompts.prompts))) == 1
-        rows = PromptBatch.of(prompts.prompts[:1]) if shared else prompts
-        table, starts = self._blocks(rows.prompts)
-        features = core.text_projection(table)[token_rows(rows, starts).to(device)]
+        rows = prompts.prompts[:1] if shared else prompts.prompts
+        table, starts = self._blocks(rows)
+        features = core.text_projection(table)[token_rows(rows, tokens, starts).to(device)]
         prompts = prompts.to(device)
         return TextFeatures(
             features=features.expand(len(prompts.prompts), -1, -1) * prompts.token_mask[..., None],
@@ -259,7 +260,6 @@ class GroundingDetector(nn.Module):
         for index, layer in enumerate(decoder.layers):
             points = references[:, :, None] * ratios
             sines = encode_sinusoidal_position_embedding(points[:, :, 0], num_pos_feats=decoder.config.d_model // 2)
-
             positions = decoder.reference_points_head(sines)
             hidden = self._run(
                 decoder_layer,

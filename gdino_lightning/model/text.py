@@ -3,12 +3,12 @@
 Letters: B prompts, T text tokens, H width of the text encoder.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from gdino_lightning.prompt import Prompt, PromptBatch
+from gdino_lightning.prompt import Prompt
 
 CACHE_SIZE = 4096  # blocks that are kept; with BERT some 100 MB
 
@@ -91,11 +91,10 @@ class BlockEncoder:
         return [features[: len(block)].clone() for features, block in zip(hidden, blocks, strict=True)]
 
 
-def token_rows(prompts: PromptBatch, starts: dict[TokenIds, int]) -> Tensor:
-    """Say where in the encoded blocks each token of each prompt is: (B, T) int64; padding points at the first row."""
-    tokens = prompts.token_mask.shape[1]
-    rows = torch.zeros(len(prompts.prompts), tokens, dtype=torch.int64)
-    for b, prompt in enumerate(prompts.prompts):
+def token_rows(prompts: Sequence[Prompt], tokens: int, starts: dict[TokenIds, int]) -> Tensor:
+    """Say where in the encoded blocks each token is: (prompts, `tokens`) int64; padding points at the first row."""
+    rows = torch.zeros(len(prompts), tokens, dtype=torch.int64)
+    for b, prompt in enumerate(prompts):
         index = torch.cat([torch.arange(starts[block], starts[block] + len(block)) for block in prompt.blocks])
         rows[b, : len(index)] = index
     return rows

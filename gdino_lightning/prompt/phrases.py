@@ -1,5 +1,6 @@
 """Class names to wordings: what the user calls a class, and what the model reads."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from gdino_lightning.errors import PromptError
@@ -37,8 +38,7 @@ def class_phrases(phrases: Mapping[str, str | None] | Sequence[str]) -> dict[str
 def _names_to_pairs(names: Sequence[str]) -> dict[str, str | None]:
     if isinstance(names, str):
         raise PromptError(f"phrases: expected a list or a mapping, got the text {names!r}")
-    seen: set[str] = set()
-    repeated = sorted({str(name) for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
+    repeated = sorted(str(name) for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise PromptError(f"phrases: class {', '.join(repeated)} is named more than once")
     return dict.fromkeys(names)

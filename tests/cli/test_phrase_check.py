@@ -1,8 +1,10 @@
 import pytest
+import yaml
 
 from gdino_lightning.cli import main
 from gdino_lightning.cli.phrase_check import check_phrases
 from gdino_lightning.errors import ConfigError, PromptError
+from gdino_lightning.prompt import class_phrases
 
 SAMPLE = "configs/sample.yaml"
 
@@ -37,9 +39,19 @@ def test_a_class_that_is_named_twice_is_refused(tmp_path):
         check_phrases([f"--config={file}"])
 
 
-def test_good_phrases_and_other_files_pass(tmp_path):
-    check_phrases(["--model.phrases={a: , b: null, 'no': 'yes', c: St. Bernard}", "--config", SAMPLE])
-    check_phrases(["--model.phrases=[cup, 'no. 1 part']", "--config", str(tmp_path / "absent.yaml")])
+@pytest.mark.parametrize("phrases", ["{a: , b: null, 'no': 'yes', c: St. Bernard}", "[cup, 'no. 1 part', '747']"])
+def test_phrases_that_pass_are_those_that_a_prompt_takes(phrases):
+    check_phrases([f"--model.phrases={phrases}", "--config", SAMPLE, "--config", "absent.yaml"])
+    assert next(iter(class_phrases(yaml.safe_load(phrases)))) in phrases
+
+
+def test_keys_that_are_no_text_and_files_that_are_no_utf8_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"--model\.phrases line 1: found unhashable key"):
+        check_phrases(["--model.phrases={[a]: cup}"])
+    file = tmp_path / "x.yaml"
+    file.write_bytes("model: {phrases: [Café]}".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"x\.yaml: is not UTF-8"):
+        check_phrases(["--config", str(file)])
 
 
 def test_the_command_line_says_so_in_one_line(capsys):

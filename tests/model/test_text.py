@@ -149,3 +149,13 @@ def test_what_is_remembered_holds_no_padding():
         len(block): features.untyped_storage().size() for block, features in counted.detector._blocks._cache.items()
     }
     assert all(size == 4 * length * 64 for length, size in sizes.items())
+
+
+def test_a_mode_that_stays_forgets_nothing():
+    """Prediction asks for evaluation mode again with every batch."""
+    counted = Counted(frozen=False)
+    with torch.no_grad():
+        for _ in range(3):
+            counted.detector.eval()
+            counted.encode([0, 1])
+    assert counted.rows == [4]

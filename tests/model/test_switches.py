@@ -188,16 +188,16 @@ def extra_queries(groups, boxes=None):
     count = len(groups)
     weights = MASKS.phrase_map[0].float() / 2
     return ExtraQueries(
-        token_weights=weights.expand(2, count, -1),
-        boxes=torch.full((2, count, 4), 0.5) if boxes is None else boxes.expand(2, -1, -1),
+        token_weights=weights.double().expand(2, count, -1),
+        boxes=(torch.full((2, count, 4), 0.5) if boxes is None else boxes.expand(2, -1, -1)).double(),
         groups=torch.tensor(groups).expand(2, -1),
     )
 
 
 @torch.no_grad()
 def test_extra_queries_leave_the_pictures_own_alone():
-    pixels, mask = pictures()
-    detector = switched()
+    pixels, mask = pictures(dtype=torch.float64)
+    detector = switched().double()
     alone = detector(pixels, mask, MASKS)
     beside = detector(pixels, mask, MASKS, extra_queries([0, 0, 1, -1]))
     assert relative_error(beside.logits, alone.logits) <= 1e-5
@@ -209,8 +209,8 @@ def test_extra_queries_leave_the_pictures_own_alone():
 
 @torch.no_grad()
 def test_groups_of_extra_queries_do_not_see_one_another():
-    pixels, mask = pictures()
-    detector = switched()
+    pixels, mask = pictures(dtype=torch.float64)
+    detector = switched().double()
     first = torch.tensor([[0.3, 0.3, 0.2, 0.2], [0.6, 0.5, 0.2, 0.3], [0.5, 0.5, 0.1, 0.1]])
     moved = first.clone()
     moved[2] = torch.tensor([0.8, 0.2, 0.3, 0.3])

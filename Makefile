@@ -12,11 +12,12 @@ ROOT ?= data/facemask
 CONFIG ?= configs/facemask.yaml
 CKPT ?= best
 LOGDIR ?= runs
+NANO_RUN := runs/pretrain_nano
 
-.PHONY: help setup demo prepare train evaluate tensorboard test lint types imports unit format clean
+.PHONY: help setup demo prepare train pretrain-nano evaluate tensorboard test lint types imports unit format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 setup: $(VENV)/.installed ## install into .venv (TORCH_INDEX=url for another torch build)
 
@@ -40,6 +41,9 @@ prepare: setup ## make the tables: make prepare SOURCE=archive.zip [ROOT=data/fa
 
 train: setup ## fine-tune: make train [CONFIG=configs/facemask.yaml]
 	$(BIN)/lightning fit --config '$(CONFIG)'
+
+pretrain-nano: setup ## train the miniature's weights on the drawn world; stopped, the same command goes on
+	$(GDINO) pretrain $(if $(wildcard $(NANO_RUN)/checkpoints/last.ckpt),--ckpt_path $(NANO_RUN),--config configs/pretrain_nano.yaml)
 
 evaluate: setup ## score the best checkpoint of the newest run on the test split: make evaluate [CKPT=path]
 	$(GDINO) test --ckpt_path '$(CKPT)'

@@ -16,6 +16,7 @@ BAD_INPUT, NON_FINITE, DISK, INTERRUPTED, TERMINATED = 2, 3, 4, 130, 143  # exit
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 _PATH_ERRORS = {errno.ENOTDIR}
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
+PRETRAIN = "pretrain"  # `fit` on the drawn world
 VERBS = {
     "sample": "draw the sample dataset: pictures and VOC XML, no download",
     "prepare": "VOC XML (zip or folder) -> tables and a train/test split",
@@ -23,6 +24,7 @@ VERBS = {
     "validate": "score the validation part",
     "test": "score the test split: --ckpt_path runs/latest/checkpoints/best.ckpt",
     "predict": "detect on the test pictures and write predictions.csv",
+    PRETRAIN: "train the miniature on the drawn world: --config configs/pretrain_nano.yaml",
 }
 _USAGE = """usage: gdino VERB [options]      (also `lightning VERB`, `python -m gdino_lightning VERB`)
 
@@ -74,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, rest: list[str]) -> int:
-    if verb in LIGHTNING_VERBS:
+    if verb in (*LIGHTNING_VERBS, PRETRAIN):
         # Albumentations looks for a newer release at import; nothing here touches the network unasked.
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         from gdino_lightning.cli.lightning_verbs import run_lightning

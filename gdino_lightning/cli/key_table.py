@@ -5,7 +5,8 @@ import re
 import textwrap
 from typing import Any
 
-from gdino_lightning.data.datamodule import DetectionDataModule
+from lightning.pytorch import LightningDataModule
+
 from gdino_lightning.training.module import GroundingDinoModule
 
 _HEAD = """usage: gdino {verb} --config FILE [--key value ...]
@@ -22,13 +23,14 @@ Keys of the YAML file and flags of the command line are the same; flags win.
 """
 
 
-def key_table(verb: str) -> str:
+def key_table(verb: str, datamodule: type[LightningDataModule]) -> str:
     """Return the help of one of Lightning's verbs.
 
     Args:
-        verb: `fit`, `validate`, `test` or `predict`.
+        verb: `fit`, `validate`, `test`, `predict` or `pretrain`.
+        datamodule: Where its data comes from.
     """
-    sections = [_section("model", GroundingDinoModule), _section("data", DetectionDataModule)]
+    sections = [_section("model", GroundingDinoModule), _section("data", datamodule)]
     trainer = "  --trainer.max_epochs N, --trainer.accelerator, --trainer.devices, --trainer.precision, ...: --help_all"
     return "\n".join([_HEAD.format(verb=verb), *sections, trainer])
 

@@ -1,5 +1,7 @@
 """`fit`, `validate`, `test` and `predict`: Lightning's own verbs, with run folders and self-describing checkpoints.
 
+`pretrain` is `fit` on the drawn world.
+
 What differs from a plain LightningCLI, and why: a checkpoint's hyper-parameters must not silently beat the command line
 on `fit`; `test --ckpt_path x` takes classes, prompt and model from the checkpoint and the data settings from the run's
 own config.yaml; every run has one folder, whose metrics.csv is never truncated.
@@ -19,12 +21,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from gdino_lightning.cli import INTERRUPTED, LIGHTNING_VERBS, TERMINATED
+from gdino_lightning.cli import INTERRUPTED, LIGHTNING_VERBS, PRETRAIN, TERMINATED
 from gdino_lightning.cli.parsers import OneLineErrors
 from gdino_lightning.cli.phrase_check import check_phrases
 from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.cli.runs import CONFIG_NAME, forget_run, link_latest, new_run, resolve_checkpoint, run_of
 from gdino_lightning.data.datamodule import DetectionDataModule
+from gdino_lightning.data.scenes import WorldDataModule
 from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError
 from gdino_lightning.model.pretrained import read_checkpoint
 from gdino_lightning.training.callbacks import PredictionsCSV
@@ -128,7 +131,9 @@ class GdinoCLI(LightningCLI):
         """Say where the run is and what to do next."""
         best = self.run_folder / "checkpoints" / "best.ckpt"
         _say(f"run folder: {self.run_folder}")
-        if best.is_file():
+        if best.is_file() and isinstance(self.datamodule, WorldDataModule):
+            _say(f"next: gdino fit --config configs/sample.yaml --model.weights {best}")
+        elif best.is_file():
             _say(f"next: gdino test --ckpt_path {best}")
 
     def after_test(self) -> None:
@@ -139,20 +144,21 @@ class GdinoCLI(LightningCLI):
 def run_lightning(verb: str, arguments: Sequence[str]) -> int:
     """Run one of Lightning's verbs and return the exit code."""
     quiet()
+    subcommand, datamodule = ("fit", WorldDataModule) if verb == PRETRAIN else (verb, DetectionDataModule)
     if any(argument in ("-h", "--help") for argument in arguments):
         from gdino_lightning.cli.key_table import key_table
 
-        _say(key_table(verb))
+        _say(key_table(verb, datamodule))
         return 0
     expanded = ["--help" if argument == "--help_all" else argument for argument in arguments]
     _check_config_given(verb, expanded)
     check_phrases(expanded)
-    completed = [verb, *_with_checkpoint(verb, expanded)]
+    completed = [subcommand, *_with_checkpoint(subcommand, expanded)]
     argv, sys.argv = sys.argv, [sys.argv[0], verb, *arguments]  # what further processes of a run are started with
     try:
         GdinoCLI(
             GroundingDinoModule,
-            DetectionDataModule,
+            datamodule,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults=_TRAINER_DEFAULTS,
@@ -177,13 +183,13 @@ def _exit_code(verb: str, stop: SystemExit) -> int:
     interrupted = isinstance(stop.__context__, KeyboardInterrupt)
     if not interrupted and not isinstance(stop, SIGTERMException):
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
-    _say(f"{'interrupted' if interrupted else 'terminated'}{_how_to_resume() if verb == 'fit' else ''}")
+    _say(f"{'interrupted' if interrupted else 'terminated'}{_how_to_resume(verb) if verb in ('fit', PRETRAIN) else ''}")
     return INTERRUPTED if interrupted else TERMINATED
 
 
-def _how_to_resume() -> str:
+def _how_to_resume(verb: str) -> str:
     try:
-        return f"; resume with: gdino fit --ckpt_path {resolve_checkpoint('last')}"
+        return f"; resume with: gdino {verb} --ckpt_path {resolve_checkpoint('last')}"
     except CheckpointError:
         return "; no epoch was finished, so there is nothing to resume"
 
@@ -200,7 +206,8 @@ def _check_config_given(verb: str, arguments: list[str]) -> None:
     enough = ("-c", "--config", "--ckpt_path", "--model.phrases", "--print_config", "--help")
     if not any(argument.startswith(enough) for argument in arguments):
         raise ConfigError(
-            f"{verb} needs --config FILE, for example --config configs/sample.yaml, or --ckpt_path of a run"
+            f"{verb} needs --config FILE, for example --config "
+            f"configs/{'pretrain_nano' if verb == PRETRAIN else 'sample'}.yaml, or --ckpt_path of a run"
         )
 
 

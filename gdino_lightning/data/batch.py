@@ -27,10 +27,11 @@ class Target:
         width: px of the stored picture.
         height: px of the stored picture.
         boxes: (N, 4) float32, cxcywh_norm of the picture's own (possibly augmented) content.
-        labels: (N,) int64: class indices, or with a caption the indices of its phrases.
+        labels: (N,) int64: class indices, or with a caption or phrases the indices of those.
         boxes_px: (N, 4) float32, xyxy_px of the stored picture as annotated and clipped; None where
             augmented.
         caption: the text that the picture is trained with; None where that is the class list.
+        phrases: what the picture is asked for, true of its boxes or of nothing; None where that is the class list.
     """
 
     image_id: int
@@ -41,6 +42,7 @@ class Target:
     labels: Tensor
     boxes_px: Tensor | None
     caption: Caption | None = None
+    phrases: tuple[str, ...] | None = None
 
     def pin_memory(self) -> "Target":
         """A copy in page-locked memory."""

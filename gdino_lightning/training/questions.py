@@ -1,5 +1,7 @@
 """Which words a batch is asked about: sampled prompts in training, all classes in evaluation, captions as they are.
 
+A picture that brings phrases of its own is asked for those.
+
 Letters: B pictures, N boxes in a picture, T text tokens, P phrases.
 """
 
@@ -78,6 +80,8 @@ class Questioner:
     def for_training(self, batch: Batch, seed: int, epoch: int) -> AskedBatch:
         """Ask each picture for its own classes and sampled absent ones, shuffled; a captioned picture for its caption.
 
+        Of a picture's own phrases all are asked for that fit: who gave them has sampled already.
+
         A draw follows from seed, epoch and image id alone, so a resumed run asks as an unbroken one.
         """
         prompts = [
@@ -89,10 +93,12 @@ class Questioner:
         """Ask every picture for all classes, in as few chunks as they fit in.
 
         Raises:
-            ConfigError: If a picture carries a caption, whose phrases are no classes.
+            ConfigError: If a picture carries a caption or phrases, which are no classes.
         """
-        if any(target.caption for target in batch.targets):
-            raise ConfigError("captions are for training: validation and test score the classes of the model")
+        if any(target.caption or target.phrases for target in batch.targets):
+            raise ConfigError(
+                "captions and phrases of single pictures are for training: validation and test score the classes"
+            )
         return _asked(batch, [_question(batch.targets, [chunk] * len(batch.targets)) for chunk in self.chunks])
 
     def check(self, captions: Mapping[str, Caption]) -> None:
@@ -114,6 +120,9 @@ class Questioner:
     def _draw(self, target: Target, rng: np.random.Generator) -> Prompt:
         if target.caption:
             return self.caption_prompt(target.caption)
+        if target.phrases:
+            own = Vocabulary(target.phrases, self._tokenizer)
+            return own.sample(target.labels.tolist(), None, self._max_tokens, rng)
         return self._vocabulary.sample(target.labels.tolist(), self._negatives, self._max_tokens, rng)
 
 

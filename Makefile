@@ -12,7 +12,7 @@ ROOT ?= data/facemask
 CONFIG ?= configs/facemask.yaml
 CKPT ?= best
 LOGDIR ?= runs
-NANO_RUN := runs/pretrain_nano
+NANO_LAST = $(firstword $(shell ls -t runs/pretrain_nano*/checkpoints/last.ckpt 2>/dev/null))
 
 .PHONY: help setup demo prepare train pretrain-nano evaluate tensorboard test lint types imports unit format clean
 
@@ -43,7 +43,8 @@ train: setup ## fine-tune: make train [CONFIG=configs/facemask.yaml]
 	$(BIN)/lightning fit --config '$(CONFIG)'
 
 pretrain-nano: setup ## train the miniature's weights on the drawn world; stopped, the same command goes on
-	$(GDINO) pretrain $(if $(wildcard $(NANO_RUN)/checkpoints/last.ckpt),--ckpt_path $(NANO_RUN),--config configs/pretrain_nano.yaml)
+	$(GDINO) pretrain $(if $(NANO_LAST),--ckpt_path $(NANO_LAST),--config configs/pretrain_nano.yaml)
+	$(BIN)/python -m benchmarks.nano_weights "$$(ls -t runs/pretrain_nano*/checkpoints/last.ckpt | head -1)"
 
 evaluate: setup ## score the best checkpoint of the newest run on the test split: make evaluate [CKPT=path]
 	$(GDINO) test --ckpt_path '$(CKPT)'

@@ -9,12 +9,20 @@ import yaml
 
 from gdino_lightning.cli import main
 from gdino_lightning.cli.lightning_verbs import GdinoCLI
+from gdino_lightning.data.world import KINDS
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 CLASSES = ["with_mask", "without_mask", "mask_weared_incorrect"]
 EXPLAINED_AS_A_WHOLE = ("phrases", "augmentation", "callbacks")  # blocks whose first line says what they hold
 
+FIT, PRETRAIN = "fit", "pretrain"
+CLASSES_OF = {FIT: CLASSES, PRETRAIN: list(KINDS)}
+
 pytestmark = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+
+def verb_of(path: Path) -> str:
+    return PRETRAIN if path.stem.startswith(PRETRAIN) else FIT
 
 
 class ParsedError(Exception):
@@ -28,7 +36,7 @@ def parse(monkeypatch):
 
     def parse_(path: Path) -> dict:
         with pytest.raises(ParsedError) as caught:
-            main(["fit", f"--config={path}"])
+            main([verb_of(path), f"--config={path}"])
         return caught.value.args[0].as_dict()
 
     monkeypatch.setattr(GdinoCLI, "before_instantiate_classes", stop)
@@ -63,7 +71,7 @@ def test_the_parser_takes_it_and_means_the_same(path, parse):
         assert without_defaults(parsed[section], wanted[section]) == wanted[section]
     assert parsed["run"] == wanted["run"] == f"runs/{path.stem}"
     assert parsed["seed_everything"] == wanted["seed_everything"] == 0
-    assert list(parsed["data"]["phrases"]) == list(parsed["model"]["phrases"]) == CLASSES
+    assert list(parsed["data"]["phrases"]) == list(parsed["model"]["phrases"]) == CLASSES_OF[verb_of(path)]
 
 
 def test_every_key_is_explained(path):
@@ -95,21 +103,24 @@ def test_the_head_says_what_it_is_and_what_it_costs(path):
 def test_every_configuration_takes_a_step_as_it_stands(path, drawn, tmp_path, monkeypatch):
     """Precision, clipping, callbacks and schedule as configured; only size, data and weights are small."""
     monkeypatch.chdir(tmp_path)
+    data = {
+        FIT: {"root": drawn, "short_side": 64, "long_side_max": 64},
+        PRETRAIN: {"num_train": 8, "num_val": 2, "short_side": 96, "long_side_max": 120},
+    }
     small = {
+        **{f"data.{key}": value for key, value in data[verb_of(path)].items()},
         "model.weights": "nano-random",
-        "data.root": drawn,
-        "data.short_side": 64,
-        "data.long_side_max": 64,
         "data.canvas_multiple": 32,
         "data.train_short_sides": "null",
         "data.num_workers": 0,
         "trainer.accelerator": "cpu",
         "trainer.max_epochs": 1,
+        "trainer.check_val_every_n_epoch": 1,
         "trainer.limit_train_batches": 1,
         "trainer.limit_val_batches": 1,
         "trainer.num_sanity_val_steps": 0,
         "trainer.enable_progress_bar": "false",
     }
-    assert main(["fit", f"--config={path}", *(f"--{key}={value}" for key, value in small.items())]) == 0
+    assert main([verb_of(path), f"--config={path}", *(f"--{key}={value}" for key, value in small.items())]) == 0
     run = next(folder for folder in Path("runs").iterdir() if folder.name == path.stem)
     assert (run / "checkpoints" / "last.ckpt").is_file()

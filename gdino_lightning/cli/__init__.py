@@ -24,6 +24,7 @@ VERBS = {
     "validate": "score the validation part",
     "test": "score the test split: --ckpt_path runs/latest/checkpoints/best.ckpt",
     "predict": "detect on the test pictures and write predictions.csv",
+    "world": "what weights know of the drawn open world, zero-shot: --weights nano",
     PRETRAIN: "train the miniature on the drawn world: --config configs/pretrain_nano.yaml",
 }
 _USAGE = """usage: gdino VERB [options]      (also `lightning VERB`, `python -m gdino_lightning VERB`)
@@ -82,6 +83,10 @@ def _run(verb: str, rest: list[str]) -> int:
         from gdino_lightning.cli.lightning_verbs import run_lightning
 
         return run_lightning(verb, rest)
+    if verb == "world":
+        from gdino_lightning.cli.world_verb import run_world
+
+        return run_world(rest)
     from gdino_lightning.cli.data_verbs import run_prepare, run_sample
 
     return {"sample": run_sample, "prepare": run_prepare}[verb](rest)

@@ -4,13 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from gdino_lightning.cli.parsers import OneLineErrors
+from gdino_lightning.cli.parsers import LineParser
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.sample import draw_sample
-
-
-class _Parser(OneLineErrors, argparse.ArgumentParser):
-    """argparse with errors in one line."""
 
 
 def run_sample(arguments: Sequence[str]) -> int:
@@ -52,6 +48,6 @@ def run_prepare(arguments: Sequence[str]) -> int:
 
 
 def _parser(verb: str, description: str) -> argparse.ArgumentParser:
-    return _Parser(
+    return LineParser(
         prog=f"gdino {verb}", description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

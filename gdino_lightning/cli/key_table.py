@@ -7,13 +7,14 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
+from gdino_lightning.cli import PRETRAIN
 from gdino_lightning.training.module import GroundingDinoModule
 
 _HEAD = """usage: gdino {verb} --config FILE [--key value ...]
 
 Keys of the YAML file and flags of the command line are the same; flags win.
 
-  --config FILE          a configuration, for example configs/sample.yaml
+  --config FILE          a configuration, for example configs/{config}.yaml
   --ckpt_path PATH       a checkpoint of a run, a run folder, `best` or `last` (of the newest run); brings classes,
                          prompt, model and data settings with it; `fit` resumes there
   --run FOLDER           folder of a new run (default runs/run)
@@ -32,7 +33,9 @@ def key_table(verb: str, datamodule: type[LightningDataModule]) -> str:
     """
     sections = [_section("model", GroundingDinoModule), _section("data", datamodule)]
     trainer = "  --trainer.max_epochs N, --trainer.accelerator, --trainer.devices, --trainer.precision, ...: --help_all"
-    return "\n".join([_HEAD.format(verb=verb), *sections, trainer])
+    return "\n".join(
+        [_HEAD.format(verb=verb, config="pretrain_nano" if verb == PRETRAIN else "sample"), *sections, trainer]
+    )
 
 
 def _section(prefix: str, owner: type[Any]) -> str:

@@ -167,7 +167,7 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
             load_from_checkpoint_support=False,
             parser_class=_Parser,
             parser_kwargs={"prog": f"gdino {verb}"}
-            | {each: {"usage": _USAGE.format(verb=each)} for each in LIGHTNING_VERBS},
+            | {each: {"usage": _USAGE.format(verb=verb)} for each in LIGHTNING_VERBS},
             args=completed,
         )
     except SystemExit as stop:

@@ -1,5 +1,6 @@
 """Parsers whose errors are one line, like every other error of the program."""
 
+import argparse
 from typing import NoReturn
 
 from gdino_lightning.errors import ConfigError
@@ -18,3 +19,7 @@ class OneLineErrors:
         """
         program = " ".join(self.prog.split()[:2])  # "gdino fit", also of the subcommand "gdino fit [options] fit"
         raise ConfigError(f"{' '.join(message.split())}; `{program} --help` lists what can be given") from ex
+
+
+class LineParser(OneLineErrors, argparse.ArgumentParser):
+    """argparse with errors in one line."""

@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import cv2
-import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from gdino_lightning.data.batch import CanvasSampler, Sample, collate
+from gdino_lightning.data.batch import Sample
 from gdino_lightning.data.canvas import Sizing
 from gdino_lightning.data.dataset import DetectionDataset
 from gdino_lightning.data.grounding import GroundedPicture, read_captions
+from gdino_lightning.data.loaders import CanvasLoaders, check_at_least, refuse_overfit_batches
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.sample import draw_sample
 from gdino_lightning.data.split import hold_out, split_names
@@ -98,11 +97,17 @@ class DetectionDataModule(LightningDataModule):
         self._source = source
         self._num_train, self._split_seed = num_train, split_seed
         self._val, self._val_seed = val, val_seed
-        self._batch_size, self._eval_batch_size = batch_size, batch_size if eval_batch_size is None else eval_batch_size
-        self._sizing = Sizing(short_side, long_side_max, canvas_multiple)
-        self._train_short_sides = train_short_sides or []
+        self._loaders = CanvasLoaders(
+            Sizing(short_side, long_side_max, canvas_multiple),
+            train_short_sides or (),
+            batch_size,
+            batch_size if eval_batch_size is None else eval_batch_size,
+            num_workers,
+            pin_memory,
+            seed,
+        )
         self._augmentation = augmentation
-        self._num_workers, self._pin_memory, self._cache = num_workers, pin_memory, cache
+        self._cache = cache
         self._seed = seed
         self._limit_train_pictures = limit_train_pictures
         self._evaluate_on_train = evaluate_on_train
@@ -110,14 +115,7 @@ class DetectionDataModule(LightningDataModule):
         self._captions: list[GroundedPicture] = []  # of the training split, read with its table
         self._datasets: dict[str, DetectionDataset] = {}
         self.captions: dict[str, Caption] = {}  # by file and line, those that are trained; known after `setup("fit")`
-        _check_at_least(0, num_workers=num_workers)
-        _check_at_least(
-            1,
-            batch_size=self._batch_size,
-            eval_batch_size=self._eval_batch_size,
-            train_short_sides=min(self._train_short_sides, default=1),
-            limit_train_pictures=1 if limit_train_pictures is None else limit_train_pictures,
-        )
+        check_at_least(1, limit_train_pictures=1 if limit_train_pictures is None else limit_train_pictures)
 
     def prepare_data(self) -> None:
         """Make `root` from `source`, where a table is missing.
@@ -151,11 +149,7 @@ class DetectionDataModule(LightningDataModule):
         """
         if not self.classes:
             raise ConfigError("data.phrases is empty: give the class names (with the command line: model.phrases)")
-        if getattr(self.trainer, "overfit_batches", 0):
-            raise ConfigError(
-                "trainer.overfit_batches would replace the sampler of canvases: "
-                "use data.limit_train_pictures and data.evaluate_on_train"
-            )
+        refuse_overfit_batches(self.trainer, "data.limit_train_pictures and data.evaluate_on_train")
         parts = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
         for part in parts:
             if part not in self._datasets:
@@ -173,15 +167,7 @@ class DetectionDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[list[Sample]]:
         """Batches of the training pictures and captions: shuffled, scaled and augmented."""
         dataset = self._datasets["train"]
-        sampler = CanvasSampler(
-            dataset.sizes,
-            self._batch_size,
-            self._sizing,
-            short_sides=self._train_short_sides,
-            shuffle=True,
-            seed=self._seed,
-        )
-        return self._loader(dataset, sampler)
+        return self._loaders.for_training(dataset, dataset.sizes)
 
     def val_dataloader(self) -> DataLoader[list[Sample]]:
         """Batches of the validation pictures."""
@@ -197,19 +183,7 @@ class DetectionDataModule(LightningDataModule):
 
     def _eval_loader(self, part: str) -> DataLoader[list[Sample]]:
         dataset = self._datasets[part]
-        return self._loader(dataset, CanvasSampler(dataset.sizes, self._eval_batch_size, self._sizing))
-
-    def _loader(self, dataset: DetectionDataset, sampler: CanvasSampler) -> DataLoader[list[Sample]]:
-        return DataLoader(
-            dataset,
-            batch_size=None,  # the sampler yields whole batches
-            sampler=sampler,
-            collate_fn=collate,
-            num_workers=self._num_workers,
-            persistent_workers=self._num_workers > 0,
-            worker_init_fn=_init_worker,
-            pin_memory=self._pin_memory and torch.cuda.is_available(),
-        )
+        return self._loaders.for_evaluation(dataset, dataset.sizes)
 
     def _pictures(self, part: str) -> list[Picture]:
         """The pictures of "train", "val" or "test"."""
@@ -284,13 +258,3 @@ def _class_names(phrases: Mapping[str, str | None] | Sequence[str]) -> list[str]
     if len(set(names)) != len(names):
         raise ConfigError(f"phrases: a class name appears twice in {', '.join(names)}")
     return names
-
-
-def _check_at_least(least: int, **settings: int) -> None:
-    for name, value in settings.items():
-        if value < least:
-            raise ConfigError(f"data.{name} is {value}: it must be at least {least}")
-
-
-def _init_worker(_: int) -> None:
-    cv2.setNumThreads(0)  # each worker is one process on one core

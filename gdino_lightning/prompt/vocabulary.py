@@ -72,7 +72,7 @@ class Vocabulary:
         Raises:
             PromptError: If a phrase alone is too long.
         """
-        self._check_each_fits(max_tokens)
+        self.check_each_fits(max_tokens)
         bins: list[list[int]] = []
         room: list[int] = []
         for index in sorted(range(len(self)), key=lambda i: -len(self._blocks[i].token_ids)):
@@ -118,7 +118,12 @@ class Vocabulary:
                 room -= length
         return taken, room
 
-    def _check_each_fits(self, max_tokens: int) -> None:
+    def check_each_fits(self, max_tokens: int) -> None:
+        """Refuse phrases that are too long for a prompt of their own.
+
+        Raises:
+            PromptError: If one is.
+        """
         for phrase, block in zip(self.phrases, self._blocks, strict=True):
             if len(block.token_ids) + NUM_SPECIALS > max_tokens:
                 raise PromptError(

@@ -122,6 +122,7 @@ class Questioner:
             return self.caption_prompt(target.caption)
         if target.phrases:
             own = Vocabulary(target.phrases, self._tokenizer)
+            own.check_each_fits(self._max_tokens)
             return own.sample(target.labels.tolist(), None, self._max_tokens, rng)
         return self._vocabulary.sample(target.labels.tolist(), self._negatives, self._max_tokens, rng)
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
-from gdino_lightning.data.batch import Batch, Target
+from gdino_lightning.data.batch import Batch, Request, Target
+from gdino_lightning.data.canvas import Sizing
+from gdino_lightning.data.scenes import SceneDataset
 from gdino_lightning.errors import ConfigError, PromptError
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
 from gdino_lightning.prompt import Caption, Prompt
@@ -18,16 +20,20 @@ TOKENIZER = nano_tokenizer()
 THINGS = ["cat", "no. 1 part", "red bird", "fish", "without mask", "with mask"]
 TEXT = "a man behind two dogs. he has a red hat"
 CAPTION = Caption(TEXT, (((0, 5),), ((13, 21),), ((23, 25), (30, 39))))
+OWN = ("striped red cup", "small house left of a tree", "blue cup", "large green letter A", "dotted red cup", "boat")
 
 
 def questioner(negatives: int | None = None, max_tokens: int = 256) -> Questioner:
     return Questioner(THINGS, TOKENIZER, negatives, max_tokens)
 
 
-def target(image_id: int, labels: Sequence[int], caption: Caption | None = None) -> Target:
+def target(
+    image_id: int, labels: Sequence[int], caption: Caption | None = None, phrases: tuple[str, ...] | None = None
+) -> Target:
     """A picture whose boxes differ from one another and from those of other pictures."""
     boxes = torch.rand(len(labels), 4, generator=torch.Generator().manual_seed(image_id)) * 0.3 + 0.2
-    return Target(image_id, f"p{image_id}.png", 40, 30, boxes, torch.tensor(labels, dtype=torch.int64), None, caption)
+    classes = torch.tensor(labels, dtype=torch.int64)
+    return Target(image_id, f"p{image_id}.png", 40, 30, boxes, classes, None, caption, phrases)
 
 
 def batch_of(*targets: Target) -> Batch:
@@ -149,6 +155,81 @@ def test_two_boxes_at_one_place_stay_two_where_classes_are_asked_for():
     assert len(truth.boxes) == 3
 
 
+@pytest.mark.parametrize("negatives", [None, 0, 3])
+def test_a_picture_with_phrases_of_its_own_is_asked_for_all_of_them_and_no_class(negatives):
+    batch = questioner(negatives).for_training(batch_of(target(0, [1, 0, 3, 0], phrases=OWN), target(1, [2])), 0, 0)
+    own, classes = batch.questions[0].prompts.prompts
+    assert sorted(own.phrases) == sorted(OWN)
+    assert set(classes.phrases) <= set(THINGS)
+    truth, _ = truths_of(batch)
+    assert torch.equal(truth.boxes, batch.targets[0].boxes)
+    assert named(own, truth) == [words_of(OWN[label]) for label in (1, 0, 3, 0)]
+
+
+def test_phrases_that_are_true_of_nothing_are_words_that_no_box_answers_to():
+    batch = questioner().for_training(batch_of(target(0, [1, 3], phrases=OWN), target(1, [], phrases=OWN)), 0, 0)
+    some, none = truths_of(batch)
+    tokens = tokens_of(batch.questions[0].prompts.prompts[0])
+    answered = [tokens[i] for i in some.token_map.any(dim=0).nonzero().flatten().tolist()]
+    assert sorted(answered) == sorted([*words_of(OWN[1]), *words_of(OWN[3])])
+    assert some.text_mask.sum() == len(tokens)
+    assert none.token_map.shape[0] == 0
+    assert none.text_mask.sum() == len(tokens)
+
+
+def test_phrases_of_their_own_are_shuffled_by_epoch_seed_and_picture_and_by_nothing_else():
+    pictures = [target(i, [0, 1], phrases=OWN) for i in range(6)]
+    by = questioner()
+    drawn = [
+        [p.phrases for p in asked(batch_of(*pictures), by, seed, epoch)] for seed, epoch in ((3, 0), (3, 1), (4, 0))
+    ]
+    assert {tuple(sorted(phrases)) for each in drawn for phrases in each} == {tuple(sorted(OWN))}
+    assert len({tuple(each) for each in drawn}) == 3
+    assert len(set(drawn[0])) > 3
+    np.random.seed(99)  # what another process would have drawn by then
+    again = [asked(batch_of(each), questioner(negatives=1))[0].phrases for each in pictures[::-1]]
+    assert again[::-1] == drawn[0]
+
+
+def test_within_a_small_budget_true_phrases_come_first_and_boxes_of_dropped_ones_are_dropped():
+    labels = [1, 3, 5, 1]
+    most = 2 + sum(len(words_of(f"{OWN[label]} .")) for label in {*labels})  # the true ones fill the prompt
+    pictures = batch_of(*(target(i, labels, phrases=OWN) for i in range(20)))
+    for max_tokens in (most, most - 1):
+        batch = questioner(max_tokens=max_tokens).for_training(pictures, 0, 0)
+        for t, prompt, truth in zip(batch.targets, batch.questions[0].prompts.prompts, truths_of(batch), strict=True):
+            assert len(prompt.input_ids) <= max_tokens
+            kept = [box for box, label in enumerate(labels) if OWN[label] in prompt.phrases]
+            assert torch.equal(truth.boxes, t.boxes[kept])
+            assert named(prompt, truth) == [words_of(OWN[labels[box]]) for box in kept]
+            if max_tokens == most:
+                assert set(prompt.phrases) == {OWN[label] for label in labels}
+            else:
+                assert len({OWN[label] for label in labels} & set(prompt.phrases)) == 2
+
+
+def test_every_phrase_of_drawn_scenes_fits_into_a_prompt():
+    """With more of them than pretraining asks for: nothing is dropped, nothing is unknown to the tokenizer."""
+    scenes = SceneDataset("train", 60, seed=1, negatives=20)
+    pictures = [scenes.sample(Request(i, 0, Sizing(96, 120, 32), (128, 128))).target for i in range(60)]
+    batch = questioner().for_training(batch_of(*pictures), 0, 0)
+    for t, prompt, truth in zip(batch.targets, batch.questions[0].prompts.prompts, truths_of(batch), strict=True):
+        assert set(prompt.phrases) == set(t.phrases)
+        assert "[UNK]" not in tokens_of(prompt)
+        assert torch.equal(truth.boxes, t.boxes)
+        assert named(prompt, truth) == [words_of(t.phrases[label]) for label in t.labels]
+
+
+def test_two_phrases_that_are_one_to_the_tokenizer_are_an_error():
+    with pytest.raises(PromptError, match="'Red cup' and 'red cup' are the same"):
+        questioner().for_training(batch_of(target(0, [0], phrases=("Red cup", "red cup"))), 0, 0)
+
+
+def test_phrases_of_single_pictures_in_evaluation_are_an_error():
+    with pytest.raises(ConfigError, match="phrases of single pictures are for training"):
+        questioner().for_evaluation(batch_of(target(0, [0]), target(1, [0], phrases=OWN)))
+
+
 def test_a_caption_that_is_too_long_is_an_error():
     with pytest.raises(PromptError, match="tokens, a prompt holds 12"):
         questioner(max_tokens=12).for_training(batch_of(target(0, [0], CAPTION)), 0, 0)
@@ -181,7 +262,7 @@ def test_evaluation_in_chunks_asks_for_every_class_and_box_once():
 
 
 def test_a_caption_in_evaluation_is_an_error():
-    with pytest.raises(ConfigError, match="captions are for training"):
+    with pytest.raises(ConfigError, match=r"captions .* of single pictures are for training"):
         questioner().for_evaluation(batch_of(target(0, [0]), target(1, [0], CAPTION)))
 
 
@@ -200,7 +281,7 @@ def test_special_tokens_count_or_not_and_padding_never_does():
 
 
 def test_an_asked_batch_is_the_batch_with_questions_and_moves_as_one():
-    batch = batch_of(target(0, [1]), target(1, [0], CAPTION))
+    batch = batch_of(target(0, [1]), target(1, [0], CAPTION), target(2, [4], phrases=OWN))
     questions = questioner().for_training(batch, 0, 0)
     assert questions.pixels is batch.pixels
     assert questions.pixel_mask is batch.pixel_mask
@@ -211,5 +292,6 @@ def test_an_asked_batch_is_the_batch_with_questions_and_moves_as_one():
     tensors = [moved.pixels, moved.pixel_mask, question.prompts.phrase_map, question.prompts.word_mask]
     tensors += [tensor for truth in truths for tensor in (truth.boxes, truth.token_map, truth.text_mask)]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
-    assert [t.caption for t in moved.targets] == [None, CAPTION]
+    assert [t.caption for t in moved.targets] == [None, CAPTION, None]
+    assert [t.phrases for t in moved.targets] == [None, None, OWN]
     assert truths_of(questions)[1].boxes.device.type == "cpu"

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from gdino_lightning.data.batch import Target
+from gdino_lightning.evaluation.records import PictureRecord
 from gdino_lightning.inference.postprocess import Detections
 
 _TRUTH_COLUMNS = 5  # label, x1, y1, x2, y2
@@ -109,6 +110,12 @@ class CocoMeanAveragePrecision(Metric):
             for name, value in zip(names, values, strict=True)
         }
 
+    def records(self) -> list[PictureRecord]:
+        """Return all pictures so far, of every process, by image id: what further measures are computed from."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            scenes = {scene.image_id: scene for scene in self._scenes()}
+        return [_record(scenes[image_id]) for image_id in sorted(scenes)]
+
     def _check(self, path: str, labels: Tensor, *numbers: Tensor) -> None:
         if not all(bool(torch.isfinite(values).all()) for values in numbers):
             raise ValueError(f"{path}: a box or a score is not finite")
@@ -124,6 +131,19 @@ class CocoMeanAveragePrecision(Metric):
         for image_id, num_truth, num_found in _rows(self.scenes, 3).astype(int).tolist():
             yield _Scene(image_id, truth[:num_truth], found[:num_found])
             truth, found = truth[num_truth:], found[num_found:]
+
+
+def _record(scene: _Scene) -> PictureRecord:
+    found = scene.found[np.argsort(-scene.found[:, -1], kind="stable")].astype(np.float32)
+    truth = scene.truth.astype(np.float32)
+    return PictureRecord(
+        image_id=scene.image_id,
+        truth_boxes=truth[:, 1:],
+        truth_labels=scene.truth[:, 0].astype(np.int64),
+        boxes=found[:, 1:-1],
+        scores=found[:, -1],
+        labels=found[:, 0].astype(np.int64),
+    )
 
 
 def _rows(state: list[Tensor] | Tensor, columns: int) -> npt.NDArray[np.float64]:

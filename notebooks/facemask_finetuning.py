@@ -109,8 +109,8 @@ if miniature:
     device = "cpu"
     model_settings = {
         "learning_rate": 1e-3,  # small weights take ten times the usual rate
-        "backbone_lr_multiplier": 1.0,
-        "text_lr_multiplier": 1.0,  # "mask" is a new word to the miniature
+        "freeze": [],  # "mask" is a new word to the miniature
+        "lr_multipliers": {},
         "schedule": "cosine",
         "warmup_steps": 20,
         "look_forward_twice": False,
@@ -132,8 +132,8 @@ else:  # for a GPU of 16 GB; out of memory? First halve the batch and double the
     has_bfloat16 = torch.cuda.get_device_capability() >= (8, 0)
     model_settings = {
         "learning_rate": 1e-4,
-        "backbone_lr_multiplier": 0.1,
-        "text_lr_multiplier": 0.0,  # frozen, so that no word is forgotten
+        "lr_multipliers": {"backbone": 0.1},
+        "freeze": ["text_encoder"],  # no word is forgotten
         "warmup_steps": 100,
         "gradient_checkpointing": True,  # less memory, a longer step
     }

@@ -13,7 +13,12 @@ from gdino_lightning.data.world import KINDS
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 CLASSES = ["with_mask", "without_mask", "mask_weared_incorrect"]
-EXPLAINED_AS_A_WHOLE = ("phrases", "augmentation", "callbacks")  # blocks whose first line says what they hold
+EXPLAINED_AS_A_WHOLE = (
+    "phrases",
+    "augmentation",
+    "callbacks",
+    "lr_multipliers",
+)  # blocks whose first line says what they hold
 
 FIT, PRETRAIN = "fit", "pretrain"
 CLASSES_OF = {FIT: CLASSES, PRETRAIN: list(KINDS)}

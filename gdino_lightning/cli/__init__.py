@@ -20,9 +20,12 @@ PRETRAIN = "pretrain"  # `fit` on the drawn world
 VERBS = {
     "sample": "draw the sample dataset: pictures and VOC XML, no download",
     "prepare": "VOC XML (zip or folder) -> tables and a train/test split",
+    "inspect": "look at a prepared dataset before training: --root data/facemask",
     "fit": "fine-tune: --config configs/facemask.yaml",
     "validate": "score the validation part",
     "test": "score the test split: --ckpt_path runs/latest/checkpoints/best.ckpt",
+    "select": "choose among the epochs of a run: --run runs/latest",
+    "compare": "two tested runs and an interval for their difference: runs/a runs/b",
     "predict": "detect on the test pictures and write predictions.csv",
     "world": "what weights know of the drawn open world, zero-shot: --weights nano",
     PRETRAIN: "train the miniature on the drawn world: --config configs/pretrain_nano.yaml",
@@ -87,6 +90,19 @@ def _run(verb: str, rest: list[str]) -> int:
         from gdino_lightning.cli.world_verb import run_world
 
         return run_world(rest)
+    if verb == "select":
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # as above
+        from gdino_lightning.cli.select_verb import run_select
+
+        return run_select(rest)
+    if verb == "compare":
+        from gdino_lightning.cli.compare_verb import run_compare
+
+        return run_compare(rest)
+    if verb == "inspect":
+        from gdino_lightning.cli.inspect_verb import run_inspect
+
+        return run_inspect(rest)
     from gdino_lightning.cli.data_verbs import run_prepare, run_sample
 
     return {"sample": run_sample, "prepare": run_prepare}[verb](rest)

@@ -34,6 +34,13 @@ def run_prepare(arguments: Sequence[str]) -> int:
     parser.add_argument("--num_train", type=int, default=600, help="pictures in train; the rest is test")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split")
     parser.add_argument(
+        "--split",
+        choices=("random", "grouped", "stratified"),
+        default="random",
+        help="grouped keeps near-identical pictures on one side; stratified does so too and gives both sides the "
+        "same share of each class's boxes",
+    )
+    parser.add_argument(
         "--on_bad",
         choices=("error", "skip"),
         default="error",
@@ -41,7 +48,12 @@ def run_prepare(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     summary = prepare(
-        options.source, options.root, num_train=options.num_train, seed=options.seed, on_bad=options.on_bad
+        options.source,
+        options.root,
+        num_train=options.num_train,
+        seed=options.seed,
+        split=options.split,
+        on_bad=options.on_bad,
     )
     print(summary)
     return 0

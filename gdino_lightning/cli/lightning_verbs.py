@@ -30,7 +30,8 @@ from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.scenes import WorldDataModule
 from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError
 from gdino_lightning.model.pretrained import read_checkpoint
-from gdino_lightning.training.callbacks import PredictionsCSV
+from gdino_lightning.training.callbacks import PredictionsCSV, StoreRecords
+from gdino_lightning.training.memory import explain_full_memory, is_full_memory
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 from gdino_lightning.training.module import GroundingDinoModule
 
@@ -63,6 +64,14 @@ class _Parser(OneLineErrors, LightningArgumentParser):
 
 class GdinoCLI(LightningCLI):
     """LightningCLI over our module and data module."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except RuntimeError as error:
+            if not is_full_memory(error) or not hasattr(self, "trainer"):
+                raise
+            raise explain_full_memory(self.trainer, self.model) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run folder; the model owns the prompt and the data module is told it."""
@@ -114,7 +123,7 @@ class GdinoCLI(LightningCLI):
     def before_fit(self) -> None:
         """Check monitors before the first epoch is spent."""
         known = self.model.metric_names()
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # Trainer sets it by its connector
+        for callback in self._callbacks:
             monitor = getattr(callback, "monitor", None)
             if isinstance(monitor, str) and monitor not in known:
                 raise ConfigError(
@@ -123,9 +132,17 @@ class GdinoCLI(LightningCLI):
 
     def before_predict(self) -> None:
         """Write what is found, unless the configuration has a writer of its own settings."""
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # as above
-        if not any(isinstance(callback, PredictionsCSV) for callback in callbacks):
-            callbacks.append(PredictionsCSV())
+        if not any(isinstance(callback, PredictionsCSV) for callback in self._callbacks):
+            self._callbacks.append(PredictionsCSV())
+
+    def before_test(self) -> None:
+        """Keep what is found, for `gdino compare`."""
+        self._callbacks.append(StoreRecords())
+
+    @property
+    def _callbacks(self) -> list[Callback]:
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+        return callbacks
 
     def after_fit(self) -> None:
         """Say where the run is and what to do next."""

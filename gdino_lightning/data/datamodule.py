@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -167,7 +168,8 @@ class DetectionDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[list[Sample]]:
         """Batches of the training pictures and captions: shuffled, scaled and augmented."""
         dataset = self._datasets["train"]
-        return self._loaders.for_training(dataset, dataset.sizes)
+        loaders = replace(self._loaders, batch_size=self.hparams["batch_size"])  # which `AutoBatch` sets
+        return loaders.for_training(dataset, dataset.sizes)
 
     def val_dataloader(self) -> DataLoader[list[Sample]]:
         """Batches of the validation pictures."""

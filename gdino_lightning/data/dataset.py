@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -71,6 +72,11 @@ class DetectionDataset(Dataset[list[Sample]]):
     def sizes(self) -> list[tuple[int, int]]:
         """(width, height) px of every stored picture."""
         return [(picture.width, picture.height) for picture in self._pictures]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The stored pictures, in the order of the image ids."""
+        return [picture.path for picture in self._pictures]
 
     def sample(self, request: Request) -> Sample:
         """One picture, augmented in training, resized, normalised and laid on the canvas asked for."""

@@ -11,14 +11,18 @@ parameters alone, whatever was in `root` before and however often it was interru
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from gdino_lightning.data.check import Checked, CheckedPicture, Problem, check_source
+from gdino_lightning.data.images import decode_rgb
+from gdino_lightning.data.parallel import map_pictures
 from gdino_lightning.data.publish import Content, publish
+from gdino_lightning.data.similarity import Thumbnail, near_identical, thumbnail
 from gdino_lightning.data.source import Source, open_source
-from gdino_lightning.data.split import split_names
+from gdino_lightning.data.split import split_grouped, split_names, split_stratified
 from gdino_lightning.data.summary import PrepareSummary, count_split
 from gdino_lightning.data.table import IMAGES_FOLDER, TABLE_NAME, write_table
 from gdino_lightning.errors import DatasetError
@@ -28,6 +32,9 @@ TEST = "test"
 LABELS_FOLDER = "labels"
 MAX_PROBLEMS_SHOWN = 50
 
+Split = Literal["random", "grouped", "stratified"]
+Groups = tuple[tuple[str, ...], ...]
+
 
 def prepare(
     source: Path,
@@ -35,6 +42,7 @@ def prepare(
     *,
     num_train: int = 600,
     seed: int = 0,
+    split: Split = "random",
     on_bad: Literal["error", "skip"] = "error",
     progress: bool = True,
 ) -> PrepareSummary:
@@ -45,6 +53,9 @@ def prepare(
         root: Folder to fill with `train/` and `test/`.
         num_train: Pictures that go to train; the others go to test.
         seed: Picks the split.
+        split: `random`, `grouped` (near-identical pictures stay on one side) or `stratified` (grouped, and train and
+            test get the same share of every class's boxes). Groups may make train differ from `num_train`, by as
+            little as possible.
         on_bad: What to do with bad boxes, pictures and annotations: `error` lists them and writes nothing,
             `skip` leaves them out and counts them.
         progress: Show progress bars on a terminal.
@@ -58,7 +69,8 @@ def prepare(
         checked = check_source(opened, progress=progress)
         if checked.problems and on_bad == "error":
             raise DatasetError(_problem_list(source, checked.problems))
-        splits = _split(checked, num_train, seed)
+        groups = () if split == "random" else _near_identical(opened, checked.pictures, progress=progress)
+        splits = _split(checked.pictures, groups, split, num_train, seed)
         tables = {
             name: write_table(row for picture in pictures for row in picture.rows) for name, pictures in splits.items()
         }
@@ -68,13 +80,14 @@ def prepare(
             _wanted_files(opened, splits),
             {f"{name}/{TABLE_NAME}": table for name, table in tables.items()},
             {
-                "parameters": {"num_train": num_train, "seed": seed, "on_bad": on_bad},
+                "parameters": _parameters(num_train, seed, split, on_bad),
                 "source_sha256": checked.source_sha256,
                 "split_sha256": digest,
             },
             progress=progress,
         )
-        return _summarise(root, opened, checked, splits, digest, changed_files)
+        summary = _summarise(root, opened, checked, splits, digest, changed_files)
+        return summary if split == "random" else replace(summary, split=split, groups=groups, asked_train=num_train)
 
 
 def _check_root(source: Path, root: Path) -> None:
@@ -98,10 +111,36 @@ def _problem_list(source: Path, problems: Sequence[Problem]) -> str:
     return "\n".join([head, *shown, fix])
 
 
-def _split(checked: Checked, num_train: int, seed: int) -> dict[str, list[CheckedPicture]]:
-    by_name = {picture.picture.name: picture for picture in checked.pictures}
-    train, test = split_names(by_name, num_train, seed)
+def _near_identical(source: Source, pictures: Sequence[CheckedPicture], *, progress: bool) -> Groups:
+    def shrink(item: CheckedPicture) -> Thumbnail:
+        return thumbnail(decode_rgb(source.read(item.picture), item.picture.where))
+
+    thumbnails = map_pictures(shrink, pictures, "comparing pictures", progress=progress)
+    return near_identical(dict(zip((item.picture.name for item in pictures), thumbnails, strict=True)))
+
+
+def _split(
+    pictures: Sequence[CheckedPicture], groups: Groups, split: Split, num_train: int, seed: int
+) -> dict[str, list[CheckedPicture]]:
+    by_name = {item.picture.name: item for item in pictures}
+    if split == "random":
+        train, test = split_names(by_name, num_train, seed)
+    elif split == "grouped":
+        train, test = split_grouped(by_name, groups, num_train, seed)
+    else:
+        labels = {name: _labels(item) for name, item in by_name.items()}
+        train, test = split_stratified(labels, groups, num_train, seed)
     return {TRAIN: [by_name[name] for name in train], TEST: [by_name[name] for name in test]}
+
+
+def _labels(item: CheckedPicture) -> list[str]:
+    return [row.label_name for row in item.rows]
+
+
+def _parameters(num_train: int, seed: int, split: Split, on_bad: str) -> dict[str, object]:
+    """What the manifest records; a random split is recorded as it was before there were others."""
+    parameters: dict[str, object] = {"num_train": num_train, "seed": seed, "on_bad": on_bad}
+    return parameters if split == "random" else {**parameters, "split": split}
 
 
 def _split_digest(splits: Mapping[str, Sequence[CheckedPicture]], tables: Mapping[str, bytes]) -> str:
@@ -137,7 +176,7 @@ def _summarise(
     train_names = {picture.picture.name for picture in splits[TRAIN]}
     return PrepareSummary(
         root=root,
-        splits=tuple(count_split(name, pictures) for name, pictures in splits.items()),
+        splits=tuple(count_split(name, [_labels(item) for item in pictures]) for name, pictures in splits.items()),
         clipped_boxes=sum(len(found) for found in overhangs),
         clipped_pictures=sum(bool(found) for found in overhangs),
         largest_overhang_px=max((max(found) for found in overhangs if found), default=0.0),
@@ -152,7 +191,7 @@ def _summarise(
     )
 
 
-def _identical_groups(pictures: Iterable[CheckedPicture]) -> tuple[tuple[str, ...], ...]:
+def _identical_groups(pictures: Iterable[CheckedPicture]) -> Groups:
     groups: dict[str, list[str]] = defaultdict(list)
     for item in pictures:
         groups[item.picture_sha256].append(item.picture.name)

@@ -5,6 +5,7 @@ pictures asks for the scenes e n to (e + 1) n - 1.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -169,7 +170,8 @@ class WorldDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[list[Sample]]:
         """Batches of new scenes, each picture with its own phrases."""
         dataset = SceneDataset("train", self._num_train, seed=self._seed, negatives=self._negatives)
-        return self._loaders.for_training(dataset, dataset.sizes)
+        loaders = replace(self._loaders, batch_size=self.hparams["batch_size"])  # which `AutoBatch` sets
+        return loaders.for_training(dataset, dataset.sizes)
 
     def val_dataloader(self) -> DataLoader[list[Sample]]:
         """Batches of new scenes with the combinations of training."""

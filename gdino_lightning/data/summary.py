@@ -1,14 +1,16 @@
 """What `prepare` found and made, as a text to read."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdino_lightning.data.check import CheckedPicture, Problem
+from gdino_lightning.data.check import Problem
 from gdino_lightning.data.fields import format_number
+from gdino_lightning.errors import listed
 
 MAX_LISTED = 10
+MAX_NAMED = 5  # in a line of text
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class PrepareSummary:
         ignored: Files of the source that are neither pictures nor XML.
         digest: sha256 over tables and picture names of both splits.
         changed_files: Files written or removed; 0 where everything was there already.
+        split: How train and test were told apart.
+        groups: Near-identical pictures that the split kept together.
+        asked_train: How many pictures train should have had, where groups may have changed it.
     """
 
     root: Path
@@ -66,13 +71,16 @@ class PrepareSummary:
     ignored: tuple[str, ...]
     digest: str
     changed_files: int
+    split: str = "random"
+    groups: tuple[tuple[str, ...], ...] = ()
+    asked_train: int | None = None
 
     def __str__(self) -> str:
         done = f"{self.changed_files:,} files written or removed" if self.changed_files else "already up to date"
         lines = [
             f"{self.root}: {done}",
             "",
-            *_table(self.splits),
+            *counts_table(self.splits),
             "",
             self._clipped_line(),
             self._skipped_line(),
@@ -90,28 +98,22 @@ class PrepareSummary:
         """What should be looked at before training."""
         warnings = []
         if self.cut:
-            groups = _listed(" = ".join(group) for group in self.cut)
+            groups = listed((" = ".join(group) for group in self.cut), MAX_NAMED)
             warnings.append(
-                f"{_count(len(self.cut), 'identical group is', 'identical groups are')} cut by the split, so "
-                f"train has seen these test pictures: {groups}"
+                f"{counted(len(self.cut), 'identical group is', 'identical groups are')} cut by the split, so "
+                f"train has seen these test pictures: {groups}; --split grouped keeps them together"
             )
-        labels = sorted({label for split in self.splits for label in split.boxes})
-        for split in self.splits:
-            absent = [label for label in labels if not split.boxes.get(label)]
-            if absent:
-                warnings.append(f"{split.name} has no box of {', '.join(absent)}")
-        spellings = Counter(label.casefold() for label in labels)
-        alike = [label for label in labels if spellings[label.casefold()] > 1]
-        if alike:
-            warnings.append(f"classes that differ only in case: {', '.join(alike)}")
-        return warnings
+        num_train = self.splits[0].pictures
+        if self.asked_train not in (None, num_train):
+            warnings.append(f"train has {num_train} pictures, not {self.asked_train}: whole groups do not add up to it")
+        return warnings + class_warnings(self.splits)
 
     def _clipped_line(self) -> str:
         if not self.clipped_boxes:
             return "clipped    nothing: all boxes lie inside their pictures"
         return (
-            f"clipped    {_count(self.clipped_boxes, 'box', 'boxes')} in "
-            f"{_count(self.clipped_pictures, 'picture')}, out by at most "
+            f"clipped    {counted(self.clipped_boxes, 'box', 'boxes')} in "
+            f"{counted(self.clipped_pictures, 'picture')}, out by at most "
             f"{format_number(self.largest_overhang_px)} px (tables as annotated, clipped when loaded)"
         )
 
@@ -123,28 +125,47 @@ class PrepareSummary:
 
     def _notes(self) -> list[str]:
         notes = []
+        if self.split != "random":
+            shares = "classes in equal shares, " if self.split == "stratified" else ""
+            kept = f"{counted(len(self.groups), 'group')} of near-identical pictures kept together"
+            notes.append(f"split      {self.split}: {shares}{kept}")
         if self.repeated_boxes:
-            notes.append(f"repeated   {_count(self.repeated_boxes, 'box', 'boxes')} annotated twice, kept once")
+            notes.append(f"repeated   {counted(self.repeated_boxes, 'box', 'boxes')} annotated twice, kept once")
         if self.matched_by_name:
-            subject = _count(self.matched_by_name, "annotation names", "annotations name")
+            subject = counted(self.matched_by_name, "annotation names", "annotations name")
             notes.append(f"matched    {subject} no picture of the source and went by its own file name")
         if self.ignored:
-            notes.append(f"ignored    {_count(len(self.ignored), 'other file')}: {_listed(self.ignored)}")
+            notes.append(f"ignored    {counted(len(self.ignored), 'other file')}: {listed(self.ignored, MAX_NAMED)}")
         if self.identical:
             pictures = sum(len(group) for group in self.identical)
-            groups = _count(len(self.identical), "group")
+            groups = counted(len(self.identical), "group")
             notes.append(f"identical  {groups} of byte-identical pictures ({pictures} pictures)")
         return notes
 
 
-def count_split(name: str, pictures: Sequence[CheckedPicture]) -> SplitCounts:
-    """Count the pictures and boxes of one split."""
-    boxes = Counter(row.label_name for picture in pictures for row in picture.rows)
-    negatives = sum(not picture.rows for picture in pictures)
-    return SplitCounts(name, len(pictures), negatives, dict(sorted(boxes.items())))
+def count_split(name: str, labels: Sequence[Sequence[str]]) -> SplitCounts:
+    """Count the pictures and boxes of one split from the class names of each picture's boxes."""
+    boxes = Counter(label for found in labels for label in found)
+    return SplitCounts(name, len(labels), sum(not found for found in labels), dict(sorted(boxes.items())))
 
 
-def _table(splits: Sequence[SplitCounts]) -> list[str]:
+def class_warnings(splits: Sequence[SplitCounts]) -> list[str]:
+    """Say which classes are missing from a split, and which differ in case only."""
+    labels = sorted({label for split in splits for label in split.boxes})
+    warnings = []
+    for split in splits:
+        absent = [label for label in labels if not split.boxes.get(label)]
+        if absent:
+            warnings.append(f"{split.name} has no box of {', '.join(absent)}")
+    spellings = Counter(label.casefold() for label in labels)
+    alike = [label for label in labels if spellings[label.casefold()] > 1]
+    if alike:
+        warnings.append(f"classes that differ only in case: {', '.join(alike)}")
+    return warnings
+
+
+def counts_table(splits: Sequence[SplitCounts]) -> list[str]:
+    """Write the counts of the splits and of all as aligned lines, class by class."""
     labels = sorted({label for split in splits for label in split.boxes})
     rows = [
         ("pictures", [split.pictures for split in splits]),
@@ -160,11 +181,6 @@ def _table(splits: Sequence[SplitCounts]) -> list[str]:
     return lines
 
 
-def _count(number: int, singular: str, plural: str = "") -> str:
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Write a number with its noun: `1 box`, `2,775 boxes`."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
-def _listed(names: Iterable[str], limit: int = 5) -> str:
-    names = list(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -141,7 +141,7 @@ def read_split(folder: Path) -> list[Picture]:
     """
     table = folder / TABLE_NAME
     rows = sorted(read_table(table), key=lambda row: byte_order(row.image_name))
-    files = _picture_files(folder)
+    files = picture_files(folder)
     pictures = {name: _negative(path) for name, path in files.items()}
     for name, group in groupby(rows, key=lambda row: row.image_name):
         members = list(group)
@@ -172,7 +172,12 @@ def _negative(path: Path) -> Picture:
     return Picture(path, width, height, np.zeros((0, 4), dtype=np.float32), ())
 
 
-def _picture_files(folder: Path) -> dict[str, Path]:
+def picture_files(folder: Path) -> dict[str, Path]:
+    """Return name -> file of all pictures of a split's folder, in the order of their bytes.
+
+    Raises:
+        DatasetError: The folder cannot be read.
+    """
     images = folder / IMAGES_FOLDER
     try:
         names = sorted((path.name for path in images.iterdir()), key=byte_order)

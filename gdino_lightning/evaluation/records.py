@@ -3,19 +3,26 @@
 Letters: N true boxes and K detections of a picture.
 """
 
+import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from gdino_lightning.boxes import pairwise_iou
+from gdino_lightning.errors import CheckpointError
+from gdino_lightning.files import write_atomic
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
+VAL_RECORDS = Path("report") / "records-val.npz"  # in a run folder
+TEST_RECORDS = Path("report") / "records-test.npz"
 NO_TRUTH = -1  # of a detection that matches no true box
 
 
@@ -46,6 +53,21 @@ class PictureRecord:
         )
 
 
+@dataclass(frozen=True)
+class RecordSet:
+    """The pictures of a split as a run saw them, and the names that tell whether two runs saw the same.
+
+    Attributes:
+        class_names: C names, in the order of the labels.
+        picture_names: File name of each picture.
+        records: The pictures, at least one.
+    """
+
+    class_names: tuple[str, ...]
+    picture_names: tuple[str, ...]
+    records: tuple[PictureRecord, ...]
+
+
 def match(record: PictureRecord, iou: float = 0.5) -> Ints:
     """Match detections to true boxes of their class as COCO does: by score, each to the best box that is left.
 
@@ -56,22 +78,98 @@ def match(record: PictureRecord, iou: float = 0.5) -> Ints:
     Returns:
         (K,) index of each detection's true box, or `NO_TRUTH`.
     """
-    overlaps = ious(record.boxes, record.truth_boxes)
-    overlaps[record.labels[:, None] != record.truth_labels[None]] = 0
-    matched = np.full(len(record.scores), NO_TRUTH, np.int64)
-    for index in np.argsort(-record.scores, kind="stable"):
-        if overlaps.shape[1] and overlaps[index].max() >= iou:
-            matched[index] = overlaps[index].argmax()
-            overlaps[:, matched[index]] = 0
+    matched: Ints = match_at(record, (iou,))[0]
     return matched
 
 
-def ious(boxes: Floats, others: Floats) -> Floats:
-    """IoU of each box (K, 4) with each other one (N, 4), both xyxy_px: (K, N)."""
-    return pairwise_iou(torch.from_numpy(boxes), torch.from_numpy(others)).numpy()
+def match_at(record: PictureRecord, least: Sequence[float]) -> Ints:
+    """As `match`, for several least overlaps at once.
+
+    Args:
+        record: One picture.
+        least: T least overlaps.
+
+    Returns:
+        (T, K) index of each detection's true box, or `NO_TRUTH`.
+    """
+    overlaps = ious(record.boxes, record.truth_boxes)
+    overlaps[record.labels[:, None] != record.truth_labels[None]] = 0
+    needed = np.asarray(least)[:, None]  # (T, 1)
+    every = np.arange(len(needed))
+    matched = np.full((len(needed), len(record.scores)), NO_TRUTH, np.int64)
+    taken = np.zeros((len(needed), len(record.truth_labels)), np.bool_)
+    could = overlaps.max(axis=1, initial=0) >= needed.min()  # most detections could match nothing
+    for index in np.argsort(-record.scores, kind="stable"):
+        if could[index]:
+            left = np.where(taken, -1, overlaps[index])  # (T, N)
+            best = left.shape[1] - 1 - left[:, ::-1].argmax(axis=1)  # of equal ones the last, as in COCO
+            hit = left[every, best] >= needed[:, 0]
+            matched[hit, index] = best[hit]
+            taken[every[hit], best[hit]] = True
+    return matched
+
+
+def ious(boxes: Floats, others: Floats) -> npt.NDArray[np.float64]:
+    """IoU of each box (K, 4) with each other one (N, 4), both xyxy_px: (K, N).
+
+    In double precision, as pycocotools has it: in single precision 13/20 is below .65.
+    """
+    both = (torch.from_numpy(each).double() for each in (boxes, others))
+    overlaps: npt.NDArray[np.float64] = pairwise_iou(*both).numpy()
+    return overlaps
 
 
 def num_truths(records: Sequence[PictureRecord], num_classes: int) -> Ints:
     """Count the true boxes of each class, (C,)."""
     labels = np.concatenate([np.zeros(0, np.int64), *(record.truth_labels for record in records)])
     return np.bincount(labels, minlength=num_classes)
+
+
+def save_records(path: Path, records: RecordSet) -> None:
+    """Write records as a compressed npz of plain arrays; the file is whole or absent at every moment."""
+    pictures = records.records
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        class_names=np.array(records.class_names, np.str_),
+        picture_names=np.array(records.picture_names, np.str_),
+        image_ids=np.array([each.image_id for each in pictures], np.int64),
+        num_truths=np.array([len(each.truth_labels) for each in pictures], np.int64),
+        num_found=np.array([len(each.labels) for each in pictures], np.int64),
+        truth_boxes=np.concatenate([each.truth_boxes for each in pictures]),
+        truth_labels=np.concatenate([each.truth_labels for each in pictures]),
+        boxes=np.concatenate([each.boxes for each in pictures]),
+        scores=np.concatenate([each.scores for each in pictures]),
+        labels=np.concatenate([each.labels for each in pictures]),
+    )
+    write_atomic(path, buffer.getvalue())
+
+
+def load_records(path: Path) -> RecordSet:
+    """Read what `save_records` wrote.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or something else.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; `gdino test --ckpt_path {path.parent.parent}` writes it")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        truth_ends, found_ends = np.cumsum(arrays["num_truths"])[:-1], np.cumsum(arrays["num_found"])[:-1]
+        columns = zip(
+            arrays["image_ids"].tolist(),
+            np.split(arrays["truth_boxes"], truth_ends),
+            np.split(arrays["truth_labels"], truth_ends),
+            np.split(arrays["boxes"], found_ends),
+            np.split(arrays["scores"], found_ends),
+            np.split(arrays["labels"], found_ends),
+            strict=True,
+        )
+        return RecordSet(
+            tuple(arrays["class_names"].tolist()),
+            tuple(arrays["picture_names"].tolist()),
+            tuple(PictureRecord(*each) for each in columns),
+        )
+    except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
+        raise CheckpointError(f"{path}: damaged or not records of a run ({error}); run `gdino test` again") from None

@@ -135,22 +135,28 @@ def contact_sheet(images: Sequence[Image], *, columns: int = 4, cell: int = 480)
     """
     if not images:
         raise ValueError("a contact sheet needs at least one picture")
-    small = [_shrink(image, cell - 8) for image in images]
+    small = [shrink(image, cell - 8) for image in images]
     rows = [small[i : i + columns] for i in range(0, len(small), columns)]
     return np.vstack([_row(row, min(columns, len(small)), cell) for row in rows])
+
+
+def shrink(image: Image, max_side: int) -> Image:
+    """Shrink a picture until no side is longer than `max_side` px; a small one stays as it is."""
+    factor = min(1.0, max_side / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def encode_jpeg(image: Image, quality: int = 90) -> bytes:
+    """Return a picture as a JPEG file; `quality` is 0..100."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
 
 
 def save_jpeg(image: Image, path: Path) -> None:
     """Write a picture as JPEG, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
-    path.write_bytes(data.tobytes())
-
-
-def _shrink(image: Image, max_side: int) -> Image:
-    factor = min(1.0, max_side / max(image.shape[:2]))
-    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    path.write_bytes(encode_jpeg(image))
 
 
 def _row(images: Sequence[Image], columns: int, cell: int) -> Image:

@@ -68,17 +68,21 @@ def phrase_scores(logits: Tensor, phrase_map: Tensor, how: ScoreOf = "mean") -> 
     return torch.stack(columns, dim=-1)
 
 
-def nms(detections: Detections, iou: float) -> Detections:
-    """Suppress, within each label only, what overlaps a higher score by more than `iou`.
+def nms(detections: Detections, iou: float | Tensor) -> Detections:
+    """Suppress, within each label only, what overlaps a higher score by more than `iou`, or by more than its own.
 
     Greedy and exact: a suppressed box suppresses nothing; of equal scores the first one stays. (OpenCV's
     version drops scores of 0 and lets any two boxes without an area suppress one another.)
+
+    Args:
+        detections: K of one picture.
+        iou: One overlap for all, or (K, 1), one for each detection, equal within a label.
     """
     same_label = detections.labels[:, None] == detections.labels[None]
     # on the CPU, because the loop below would wait for a GPU once for each box
     rivals = ((pairwise_iou(detections.boxes, detections.boxes) > iou) & same_label).triu(1).cpu()
     keep = torch.ones(len(detections), dtype=torch.bool)
-    for i in range(len(detections)):
+    for i in rivals.any(1).nonzero().flatten().tolist():
         if keep[i]:
             keep &= ~rivals[i]
     return detections.select(keep.to(detections.boxes.device))

@@ -1,4 +1,4 @@
-"""Weights in: the miniature, a hub id, a Hugging Face folder, a Lightning checkpoint or a run folder.
+"""Weights in: the miniature, a hub id, a Hugging Face folder, a Lightning checkpoint, a run folder or an adapter.
 
 Whatever the source, the result is the same triple: a transformers model, its tokenizer, and the prompt that was saved
 with the weights, if any. Nothing here runs code from a file: pickles are read with `weights_only=True` only.
@@ -28,6 +28,7 @@ from transformers import (
 
 from gdino_lightning.errors import CheckpointError, listed
 from gdino_lightning.model.detector import GroundingDetector, HuggingFaceDetector, Switches, add_static_anchors
+from gdino_lightning.model.lora import ADAPTER_SUFFIX, merge_state, read_adapter
 from gdino_lightning.model.nano import random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
 
@@ -51,20 +52,22 @@ class Pretrained:
         tokenizer: Its WordPiece tokenizer, without truncation or padding.
         phrases: Class name -> wording saved with the weights; None for weights that know no classes.
         architecture: `Switches.architecture` that the weights were trained with; None for published weights, all on.
+        thresholds: The calibrated working point saved with the phrases, in plain types; None where there is none.
     """
 
     model: HuggingFaceDetector
     tokenizer: Tokenizer
     phrases: dict[str, str] | None = None
     architecture: dict[str, bool] | None = None
+    thresholds: dict[str, Any] | None = None
 
 
 def load_pretrained(weights: str | Path) -> Pretrained:
     """Load weights from any accepted source.
 
     Args:
-        weights: `nano` or `nano-random`, a Lightning checkpoint (.ckpt), a run folder (its best checkpoint), a Hugging
-            Face folder, or a hub id such as `IDEA-Research/grounding-dino-tiny`.
+        weights: `nano` or `nano-random`, a Lightning checkpoint (.ckpt), a run folder (its best checkpoint), an adapter
+            (.adapter.safetensors), a Hugging Face folder, or a hub id such as `IDEA-Research/grounding-dino-tiny`.
 
     Raises:
         CheckpointError: If the weights are missing, damaged, of another model, or the hub cannot be reached.
@@ -74,6 +77,8 @@ def load_pretrained(weights: str | Path) -> Pretrained:
         return Pretrained(random_nano(), nano_tokenizer())
     if text.endswith(".ckpt"):
         return _from_checkpoint(Path(text))
+    if text.endswith(ADAPTER_SUFFIX):
+        return _from_adapter(Path(text))
     if (Path(text) / "checkpoints" / "best.ckpt").is_file():
         return _from_checkpoint(Path(text) / "checkpoints" / "best.ckpt")
     if text.endswith((".pth", ".pt", ".safetensors", ".bin")):
@@ -90,21 +95,19 @@ def load_pretrained(weights: str | Path) -> Pretrained:
     return _from_hub(text)
 
 
-def set_dropout(model: HuggingFaceDetector, dropout: float) -> None:
-    """Set the dropout of encoder and decoder layers; published fine-tuning recipes use 0, the hub's config says 0.1."""
-    model.config.dropout = dropout
-    for module in (*model.model.encoder.modules(), *model.model.decoder.modules()):
-        if isinstance(getattr(module, "dropout", None), float):
-            module.dropout = dropout
-
-
-def describe(detector: GroundingDetector, tokenizer: Tokenizer, phrases: dict[str, str]) -> dict[str, Any]:
+def describe(
+    detector: GroundingDetector,
+    tokenizer: Tokenizer,
+    phrases: dict[str, str],
+    thresholds: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Describe a model in plain types, enough to rebuild it offline; stored in every checkpoint."""
     return {
         "config": json.loads(detector.model.config.to_json_string(use_diff=False)),
         "tokenizer": tokenizer.to_str(),
         "phrases": dict(phrases),
         "architecture": detector.switches.architecture,
+        "thresholds": thresholds,
     }
 
 
@@ -139,7 +142,7 @@ def build_described(description: dict[str, Any]) -> Pretrained:
     if not architecture["text_guided_queries"]:
         add_static_anchors(model)
     tokenizer = Tokenizer.from_str(description["tokenizer"])
-    return Pretrained(model, tokenizer, dict(description["phrases"]), architecture)
+    return Pretrained(model, tokenizer, dict(description["phrases"]), architecture, description.get("thresholds"))
 
 
 def check_same_phrases(saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
@@ -183,6 +186,17 @@ def _pairs(phrases: Mapping[str, str]) -> str:
     return listed(f"{name}: {wording}" for name, wording in phrases.items())
 
 
+def _from_adapter(path: Path) -> Pretrained:
+    """Load the weights an adapter was made of and add it to them."""
+    adapters, lora, base = read_adapter(path)
+    loaded = load_pretrained(base)
+    try:
+        loaded.model.load_state_dict(merge_state(loaded.model.state_dict() | adapters, lora))
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: does not fit {base}, its base ({_first_line(error)})") from None
+    return loaded
+
+
 def _from_checkpoint(path: Path) -> Pretrained:
     checkpoint = read_checkpoint(path)
     loaded = build_described(checkpoint[CHECKPOINT_KEY])
@@ -191,6 +205,8 @@ def _from_checkpoint(path: Path) -> Pretrained:
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(STATE_PREFIX)
     }
+    if lora := checkpoint[CHECKPOINT_KEY].get("lora"):
+        state = merge_state(state, lora)
     try:
         loaded.model.load_state_dict(state)
     except RuntimeError as error:

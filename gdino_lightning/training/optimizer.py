@@ -1,7 +1,7 @@
-"""Optimizer and schedule: parameter groups by part, warm-up, then a drop, a cosine or nothing."""
+"""Optimizer and schedule: parameter groups by rate, warm-up, then a drop, a cosine or nothing."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
 import torch
@@ -9,10 +9,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gdino_lightning.errors import CheckpointError
-from gdino_lightning.model.detector import Switches
+from gdino_lightning.model.adapt import select
 
 Schedule = Literal["drop", "cosine", "constant"]
-Part = Literal["backbone", "text", "head"]
+OTHER = "other"  # the group of what no multiplier names
 DROP_AT, DROP_FACTOR = 0.7, 0.1  # published recipes drop to a tenth at some 70 % of the steps
 
 
@@ -20,56 +20,40 @@ class ParameterGroup(TypedDict):
     """One group as torch's optimizers take it; `name` is what the learning-rate monitor shows."""
 
     name: str
-    params: list[nn.Parameter]
+    params: list[tuple[str, nn.Parameter]]
     lr: float
     weight_decay: float
 
 
-def part_of(name: str) -> Part:
-    """Tell which part of the detector a parameter of the transformers model belongs to, by its name."""
-    if name.startswith("model.backbone."):
-        return "backbone"
-    if name.startswith("model.text_backbone."):
-        return "text"
-    return "head"
-
-
-def is_unused(name: str, switches: Switches | None = None) -> bool:
-    """Tell whether a parameter is never read by the detector.
-
-    Swin's last norm serves classification only; what the switches leave out is not read either.
-    """
-    if part_of(name) == "backbone":
-        return ".layernorm." in name
-    left_out = []
-    if switches and not switches.fusion:
-        left_out.append(".fusion_layer.")
-    if switches and not switches.text_cross_attention:
-        left_out.append(".encoder_attn_text")
-    return any(part in name for part in left_out)
-
-
 def parameter_groups(
-    model: nn.Module, learning_rate: float, multipliers: dict[Part, float], weight_decay: float
+    model: nn.Module, learning_rate: float, multipliers: Mapping[str, float], weight_decay: float
 ) -> list[ParameterGroup]:
-    """Group the trained parameters by part, with no decay on norms, biases and other vectors.
+    """Group the trained parameters by rate, with no decay on norms, biases and other vectors.
 
     Args:
         model: The transformers detector.
-        learning_rate: Rate of a part whose multiplier is 1.
-        multipliers: Rate of each part relative to `learning_rate`.
+        learning_rate: Rate of what no multiplier names.
+        multipliers: Rate of parts relative to `learning_rate`, by names as `select` takes them; where two of them
+            name a parameter, the later one counts.
         weight_decay: Decay of matrices and kernels.
+
+    Raises:
+        ConfigError: If there is no part of a name.
     """
+    names = [name for name, _ in model.named_parameters()]
+    owners = dict.fromkeys(names, OTHER)
+    for selector in multipliers:
+        owners |= dict.fromkeys(select(names, selector, "lr_multipliers"), selector)
     groups: dict[str, ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        part = part_of(name)
+        owner = owners[name]
         decay = weight_decay if parameter.ndim > 1 else 0.0
-        key = part if parameter.ndim > 1 else f"{part}-no-decay"
-        rate = learning_rate * multipliers[part]
+        key = owner if parameter.ndim > 1 else f"{owner}-no-decay"
+        rate = learning_rate * multipliers.get(owner, 1.0)
         group = groups.setdefault(key, {"name": key, "params": [], "lr": rate, "weight_decay": decay})
-        group["params"].append(parameter)
+        group["params"].append((name, parameter))
     return [groups[key] for key in sorted(groups)]
 
 
@@ -98,18 +82,26 @@ def refresh_groups(saved: list[dict[str, Any]], wanted: list[ParameterGroup], *,
         The full rate of each group, which the scheduler starts from.
 
     Raises:
-        CheckpointError: If other parts learn now than did then.
+        CheckpointError: If other weights learn now than did then.
     """
-    then, now = [group["name"] for group in saved], [group["name"] for group in wanted]
-    if then != now:
+    if len(saved) != len(wanted) or not all(map(_same_weights, saved, wanted)):
+        then, now = (
+            ", ".join(f"{group['name']} ({len(group['params'])})" for group in groups) for groups in (saved, wanted)
+        )
         raise CheckpointError(
-            f"the checkpoint trained the parts {', '.join(then)}; now {', '.join(now)} would learn: resume with the "
-            "same learning-rate multipliers, or start a new run with --model.weights and this checkpoint"
+            f"the checkpoint trained other weights: {then}; now {now} would learn: resume with the same model.freeze, "
+            "model.lora and model.lr_multipliers, or start a new run with --model.weights and this checkpoint"
         )
     for old, new in zip(saved, wanted, strict=True):
         old["lr"] *= new["lr"] / old["initial_lr"]
         old |= {"initial_lr": new["lr"], "weight_decay": new["weight_decay"], "fused": fused or None}
     return [group["lr"] for group in wanted]
+
+
+def _same_weights(saved: dict[str, Any], wanted: ParameterGroup) -> bool:
+    names = [name for name, _ in wanted["params"]]
+    # groups of version 0.1.0 have no names
+    return len(saved["params"]) == len(names) and saved.get("param_names", names) == names
 
 
 def schedule_factor(schedule: Schedule, warmup_steps: int, total_steps: float) -> Callable[[int], float]:

@@ -1,8 +1,9 @@
-"""The part of the LightningModule that keeps scores: losses and mAP into the loggers, at the right epoch and step."""
+"""The part of the LightningModule that keeps scores: what steps find into the loggers, at the right epoch and step."""
 
 import logging
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -11,9 +12,15 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
+from gdino_lightning.evaluation.over_detection import over_detection, over_detection_names
+from gdino_lightning.evaluation.records import PictureRecord
+from gdino_lightning.evaluation.working_point import working_names, working_scores
+from gdino_lightning.inference.thresholds import Thresholds
 from gdino_lightning.training.criterion import Losses
 
 logger = logging.getLogger(__name__)
+
+_SAID = ("val/map", "val/map_50", "val/over/boxes_per_object")
 
 
 class ScoredModule(LightningModule):
@@ -21,22 +28,36 @@ class ScoredModule(LightningModule):
 
     Args:
         class_names: The classes, in the order of their indices.
+
+    Attributes:
+        calibrated: The working point in plain types, as checkpoints hold it; None before calibration.
+        last_records: Pictures of the newest validation (`val`) and test (`test`), of all ranks.
+        trained: Epoch and step of the checkpoint that was loaded.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
         super().__init__()
         self.val_map = CocoMeanAveragePrecision(class_names)
         self.test_map = CocoMeanAveragePrecision(class_names)
-        self.trained = (0, 0)  # epoch and step of the checkpoint that was loaded
+        self.calibrated: dict[str, Any] | None = None
+        self.last_records: dict[str, list[PictureRecord]] = {}
+        self.trained = (0, 0)
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """The working point; None before calibration: then fixed thresholds are used."""
+        return None if self.calibrated is None else Thresholds.from_plain(self.calibrated)
 
     def metric_names(self) -> list[str]:
         """Names of everything that is logged while fitting: what callbacks can monitor."""
         losses = [f"{stage}/loss{part}" for stage in ("train", "val") for part in ("", "_ce", "_bbox", "_giou")]
-        return [*losses, *(f"val/{name}" for name in self.val_map.metric_names())]
+        names = self.val_map.class_names
+        scores = [*self.val_map.metric_names(), *over_detection_names(names), *working_names(names)]
+        return [*losses, *(f"val/{name}" for name in scores)]
 
     def on_validation_epoch_end(self) -> None:
-        """Compute mAP once over the whole split; a whole sanity check is logged as the zero-shot row."""
-        metrics = _computed("val", self.val_map)
+        """Score the whole split once; a whole sanity check is logged as the zero-shot row."""
+        metrics = self._scores("val", self.val_map)
         if not self.trainer.sanity_checking:
             self.log_dict(metrics, sync_dist=True)  # equal on all ranks already; Lightning cannot know
             self._log_place()
@@ -47,8 +68,8 @@ class ScoredModule(LightningModule):
             self._say("before the first step", metrics)
 
     def on_test_epoch_end(self) -> None:
-        """Compute mAP once over the whole split."""
-        self.log_dict(_computed("test", self.test_map), sync_dist=True)
+        """Score the whole split once."""
+        self.log_dict(self._scores("test", self.test_map), sync_dist=True)
         self._log_place()
 
     def log_losses(self, stage: str, losses: Losses, size: int, *, on_step: bool) -> None:
@@ -72,6 +93,19 @@ class ScoredModule(LightningModule):
         )
         self.log_dict(values, on_step=on_step, on_epoch=not on_step, batch_size=size, sync_dist=not on_step)
 
+    def _scores(self, stage: str, metric: CocoMeanAveragePrecision) -> dict[str, Tensor]:
+        """Return mAP and what the working point is like by key, equal on all ranks, and start the metric anew."""
+        names, records = metric.class_names, metric.records()
+        thresholds = self.thresholds or Thresholds.fixed(len(names))
+        point = over_detection(records, names, thresholds) | working_scores(records, names, thresholds)
+        values = {**metric.compute(), **point}
+        metric.reset()
+        self.last_records[stage] = records
+        return {
+            f"{stage}/{name}": torch.as_tensor(value, dtype=torch.float32, device=self.device)
+            for name, value in values.items()
+        }
+
     @property
     def _fitting(self) -> bool:
         return self.trainer.state.fn == TrainerFn.FITTING
@@ -84,10 +118,5 @@ class ScoredModule(LightningModule):
 
     @rank_zero_only
     def _say(self, when: str, metrics: dict[str, Tensor]) -> None:
-        logger.info("%s: val/map %.3f, val/map_50 %.3f", when, metrics["val/map"], metrics["val/map_50"])
-
-
-def _computed(stage: str, metric: CocoMeanAveragePrecision) -> dict[str, Tensor]:
-    values = metric.compute()
-    metric.reset()
-    return {f"{stage}/{name}": torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()}
+        shown = ", ".join(f"{key} {metrics[key]:.3f}" for key in _SAID)
+        logger.info("%s: %s", when, shown)

@@ -65,6 +65,7 @@ def test_prepare_writes_both_splits_and_changes_no_byte_on_a_second_run(source, 
         (["--num_train", "0"], "num_train"),
         (["--num_train", "600"], "num_train"),
         (["--on_bad", "ignore"], "--on_bad"),
+        (["--split", "fair"], "--split"),
     ],
 )
 def test_settings_that_cannot_be_met_are_bad_input(source, capsys, options, says):
@@ -84,3 +85,14 @@ def test_a_bad_record_stops_or_is_skipped_and_counted(source, capsys):
     assert not source.with_name("data").exists()
     assert main([*command, "--on_bad", "skip"]) == 0
     assert "skipped" in capsys.readouterr().out
+
+
+def test_prepare_splits_as_asked(source, capsys):
+    command = ["prepare", "--source", "source", "--num_train", "4", "--split"]
+    printed = {}
+    for split in ("random", "grouped", "stratified"):
+        assert main([*command, split, "--root", split]) == 0
+        printed[split] = capsys.readouterr().out
+    assert "kept together" not in printed["random"]
+    assert "split      grouped: 0 groups of near-identical pictures kept together" in printed["grouped"]
+    assert "split      stratified: classes in equal shares" in printed["stratified"]

@@ -23,5 +23,6 @@ def test_warnings_that_are_meant_for_us_are_dropped():
         quiet()
         warnings.warn("`isinstance(treespec, LeafSpec)` is deprecated", stacklevel=1)
         warnings.warn("You have overridden `on_before_batch_transfer` in `LightningModule` but", stacklevel=1)
+        warnings.warn("Found 46 module(s) in eval mode at the start of training.", stacklevel=1)
         warnings.warn("something else", stacklevel=1)
     assert [str(each.message) for each in caught] == ["something else"]

@@ -3,6 +3,8 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from voc_factory import dataset_files, png, tree_digest, tree_times, voc_xml, write_files
 
@@ -250,3 +252,42 @@ def test_reading_works_from_another_folder(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(Path("source"), Path("root"))
     assert len(read_split(Path("root/train"))) == 4
+
+
+def test_near_identical_pictures_stay_together_where_asked(tmp_path):
+    """Three of eight pictures are one: as it is, and saved as JPEG twice."""
+    files = dataset_files(8)
+    picture = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8), dtype=np.uint8), (40, 30))
+    files["images/p2.png"] = cv2.imencode(".png", picture)[1].tobytes()
+    for name, quality in (("p4", 95), ("p6", 85)):
+        files[f"images/{name}.png"] = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    source = write_files(tmp_path / "source", files)
+    for split in ("grouped", "stratified"):
+        for seed in range(6):
+            summary = run(source, tmp_path / f"{split}{seed}", split=split, seed=seed, num_train=5)
+            test = {path.stem for path in (tmp_path / f"{split}{seed}/test/images").iterdir()}
+            assert len(test & {"p2", "p4", "p6"}) in (0, 3)
+            assert len(test) == 3
+            assert summary.groups == (("p2.png", "p4.png", "p6.png"),)
+
+
+def test_a_stratified_split_has_the_same_share_of_every_class(tmp_path):
+    files = dataset_files(12)
+    for index in range(12):
+        label = "rare" if index % 4 == 0 else "common"
+        files[f"annotations/p{index}.xml"] = voc_xml(f"p{index}.png", [(label, (1, 2, 20, 25))])
+    source = write_files(tmp_path / "source", files)
+    for seed in range(6):
+        summary = run(source, tmp_path / f"{seed}", split="stratified", seed=seed, num_train=8)
+        assert [split.boxes for split in summary.splits] == [{"common": 6, "rare": 2}, {"common": 3, "rare": 1}]
+
+
+def test_the_manifest_names_the_split_unless_it_is_random(source, tmp_path):
+    for split, recorded in (("random", {}), ("grouped", {"split": "grouped"})):
+        run(source, tmp_path / split, split=split)
+        parameters = json.loads((tmp_path / split / "prepare.json").read_text())["parameters"]
+        assert parameters == {"num_train": 4, "on_bad": "error", "seed": 0, **recorded}
+
+
+def test_a_grouped_split_of_different_pictures_is_the_random_one(source, tmp_path):
+    assert run(source, tmp_path / "a", split="grouped").digest == run(source, tmp_path / "b").digest

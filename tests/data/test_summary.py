@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gdino_lightning.data.check import Problem
-from gdino_lightning.data.summary import PrepareSummary, SplitCounts
+from gdino_lightning.data.summary import PrepareSummary, SplitCounts, count_split
 
 PLAIN = PrepareSummary(
     root=Path("data/cats"),
@@ -67,7 +67,8 @@ def test_all_that_was_done_to_the_data_is_told():
         "matched    2 annotations name no picture of the source and went by its own file name",
         "ignored    7 other files: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more",
         "identical  2 groups of byte-identical pictures (5 pictures)",
-        "warning    1 identical group is cut by the split, so train has seen these test pictures: a.png = b.png",
+        "warning    1 identical group is cut by the split, so train has seen these test pictures: a.png = b.png; "
+        "--split grouped keeps them together",
     ):
         assert line in text.splitlines()
 
@@ -87,3 +88,21 @@ def test_missing_classes_and_classes_that_differ_in_case_are_warned_of():
         "test has no box of Cat",
         "classes that differ only in case: Cat, cat",
     ]
+
+
+def test_a_split_that_keeps_groups_together_says_so():
+    groups = (("a.png", "b.png"), ("c.png", "d.png", "e.png"))
+    grouped = str(replace(PLAIN, split="grouped", groups=groups, asked_train=1200)).splitlines()
+    assert "split      grouped: 2 groups of near-identical pictures kept together" in grouped
+    stratified = str(replace(PLAIN, split="stratified", groups=groups[:1], asked_train=1201)).splitlines()
+    assert (
+        "split      stratified: classes in equal shares, 1 group of near-identical pictures kept together" in stratified
+    )
+    assert "warning    train has 1200 pictures, not 1201: whole groups do not add up to it" in stratified
+    assert not [line for line in grouped if line.startswith("warning")]
+
+
+def test_pictures_boxes_and_negatives_of_a_split_are_counted():
+    counts = count_split("train", [["dog", "cat", "dog"], [], ["dog"]])
+    assert counts == SplitCounts("train", pictures=3, negatives=1, boxes={"cat": 1, "dog": 3})
+    assert counts.num_boxes == 4

@@ -5,10 +5,21 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from random_records import random_records
 
 from gdino_lightning.data.batch import Target
+from gdino_lightning.errors import CheckpointError
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
-from gdino_lightning.evaluation.records import NO_TRUTH, PictureRecord, match, num_truths
+from gdino_lightning.evaluation.records import (
+    NO_TRUTH,
+    PictureRecord,
+    RecordSet,
+    load_records,
+    match,
+    match_at,
+    num_truths,
+    save_records,
+)
 from gdino_lightning.inference.postprocess import Detections
 
 
@@ -61,6 +72,17 @@ def test_matches_are_those_of_pycocotools(seed, iou):
     assert match(one, iou).tolist() == coco_matches(one, iou)
 
 
+def test_several_thresholds_at_once_are_each_alone():
+    for one in random_records(10, num_found=40):
+        together = match_at(one, (0.5, 0.65, 0.9))
+        assert together.tolist() == [match(one, iou).tolist() for iou in (0.5, 0.65, 0.9)]
+
+
+def test_an_overlap_of_exactly_the_threshold_matches():
+    one = record([(0, (0, 0, 20, 1))], [(0.9, 0, (0, 0, 13, 1))])  # 13/20 is below .65 in single precision
+    assert match(one, 0.65).tolist() == [0]
+
+
 def coco_matches(one: PictureRecord, iou: float) -> list[int]:
     def box(corners):
         x1, y1, x2, y2 = map(float, corners)
@@ -110,3 +132,29 @@ def test_the_metric_hands_out_each_picture_once_best_score_first():
     assert seven.truth_labels.tolist() == [1, 0]
     assert num_truths([three, seven], 3).tolist() == [1, 1, 0]
     assert metric.compute()["map"] >= 0  # the states are still there
+
+
+def test_stored_records_come_back_as_they_were(tmp_path):
+    records = random_records(6)
+    records[2] = records[2].select(np.zeros(len(records[2].labels), np.bool_))
+    stored = RecordSet(("mask", "ohne Maske ü"), tuple(f"{i}.png" for i in range(6)), tuple(records))
+    save_records(tmp_path / "report" / "records-test.npz", stored)
+    loaded = load_records(tmp_path / "report" / "records-test.npz")
+    assert (loaded.class_names, loaded.picture_names) == (stored.class_names, stored.picture_names)
+    for ours, theirs in zip(loaded.records, records, strict=True):
+        assert ours.image_id == theirs.image_id
+        for name in ("truth_boxes", "truth_labels", "boxes", "scores", "labels"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), strict=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK not a zip", b"PK\x03\x04" + bytes(60)])
+def test_damaged_records_are_refused_by_name(tmp_path, content):
+    path = tmp_path / "records-test.npz"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged or not records"):
+        load_records(path)
+
+
+def test_missing_records_say_what_writes_them(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file; `gdino test --ckpt_path"):
+        load_records(tmp_path / "report" / "records-test.npz")

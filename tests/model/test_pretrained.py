@@ -19,7 +19,6 @@ from gdino_lightning.model.pretrained import (
     describe,
     load_pretrained,
     read_checkpoint,
-    set_dropout,
 )
 
 PHRASES = {"cup": "a red cup"}
@@ -68,16 +67,6 @@ def test_a_description_is_plain_and_rebuilds_the_tokenizer():
     description = describe(GroundingDetector(random_nano()), nano_tokenizer(), PHRASES)
     assert json.loads(json.dumps(description)) == description
     assert Tokenizer.from_str(description["tokenizer"]).get_vocab() == nano_tokenizer().get_vocab()
-
-
-def test_dropout_is_set_in_every_layer():
-    model = random_nano()
-    set_dropout(model, 0.25)
-    layers = [*model.model.encoder.layers, *model.model.decoder.layers]
-    assert {layer.dropout for layer in model.model.decoder.layers} == {0.25}
-    assert {layer.deformable_layer.dropout for layer in model.model.encoder.layers} == {0.25}
-    assert len(layers) == 5
-    assert model.config.dropout == 0.25
 
 
 class Hostile:

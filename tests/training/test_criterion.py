@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
+from gdino_lightning.model.adapt import is_unused
 from gdino_lightning.training.criterion import SetCriterion, join_losses, token_focal_loss
 from gdino_lightning.training.matcher import Truth
-from gdino_lightning.training.optimizer import is_unused
 
 
 def truth(boxes, rows, tokens=4):

@@ -149,7 +149,7 @@ def thing(pixels: np.ndarray, name: str, left: int, top: int) -> list[int]:
 @pytest.mark.slow
 def test_captions_are_learned(tmp_path):
     """Each phrase's best box is its own thing's: colour and shape are in the words alone."""
-    learning = {"learning_rate": 2e-3, "backbone_lr_multiplier": 1.0, "text_lr_multiplier": 1.0, "warmup_steps": 20}
+    learning = {"learning_rate": 2e-3, "freeze": [], "lr_multipliers": {}, "warmup_steps": 20}
     seed_everything(0)
     module = GroundingDinoModule(["circle"], schedule="cosine", **learning)
     pictures = data(draw_scenes(tmp_path), ["circle"], cache=True, batch_size=5)

@@ -111,7 +111,7 @@ def test_a_resumed_run_draws_the_same_negatives_and_noise_and_ends_with_the_same
 
 
 def test_a_frozen_text_encoder_is_in_evaluation_mode_and_sees_each_phrase_once_in_a_fit(drawn, tmp_path):
-    module = GroundingDinoModule(PHRASES, text_lr_multiplier=0.0, negatives=1)
+    module = GroundingDinoModule(PHRASES, negatives=1)
     encoded = watch_text(module)
     fit, record = recording(tmp_path, max_steps=3, **SHORT)
     fit.fit(module, data(drawn))
@@ -123,7 +123,7 @@ def test_a_frozen_text_encoder_is_in_evaluation_mode_and_sees_each_phrase_once_i
 def test_weights_that_come_in_evaluation_mode_train_in_training_mode(drawn, tmp_path):
     """transformers loads folders so, and Lightning leaves modes as they are."""
     folder = write_folder(tmp_path / "weights", random_nano())
-    module = GroundingDinoModule(PHRASES, weights=str(folder), text_lr_multiplier=0.1, dropout=0.1)
+    module = GroundingDinoModule(PHRASES, weights=str(folder), freeze=[], dropout=0.1)
     fit, record = recording(tmp_path / "run", max_steps=2, **SHORT)
     fit.fit(module, data(drawn))
     assert record.modes == [{"text": True, "backbone": True, "decoder": True}] * 2

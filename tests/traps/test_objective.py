@@ -153,7 +153,7 @@ def test_hf12_ddp_takes_a_second_step_because_the_norm_that_nobody_reads_is_froz
         steps_under_ddp(GroundingDetector(theirs), prompt)
     assert {name for name, p in theirs.named_parameters() if p.grad is None} == unread
 
-    module = GroundingDinoModule(list(prompt.phrases), weights="nano-random", text_lr_multiplier=0.1)
+    module = GroundingDinoModule(list(prompt.phrases), weights="nano-random", freeze=[])
     steps_under_ddp(module.detector, prompt)
     assert {name for name, p in module.detector.model.named_parameters() if p.grad is None} == unread
     assert {name for name, p in module.detector.model.named_parameters() if not p.requires_grad} == unread

@@ -1,8 +1,25 @@
-"""What a run does between steps: checkpoints, pictures, plots."""
+"""What a run does between steps: checkpoints, early stopping, calibration, pictures, plots, the report."""
 
+from gdino_lightning.training.callbacks.auto_batch import AutoBatch
+from gdino_lightning.training.callbacks.calibrate import Calibrate
 from gdino_lightning.training.callbacks.checkpoints import EpochCheckpoints
+from gdino_lightning.training.callbacks.early_stopping import GuardedEarlyStopping
+from gdino_lightning.training.callbacks.ema import RampedEMA
 from gdino_lightning.training.callbacks.pictures import DetectionPictures
 from gdino_lightning.training.callbacks.predictions import PredictionsCSV
+from gdino_lightning.training.callbacks.report import RunReport
 from gdino_lightning.training.callbacks.results import ResultsPlot
+from gdino_lightning.training.callbacks.store_records import StoreRecords
 
-__all__ = ["DetectionPictures", "EpochCheckpoints", "PredictionsCSV", "ResultsPlot"]
+__all__ = [
+    "AutoBatch",
+    "Calibrate",
+    "DetectionPictures",
+    "EpochCheckpoints",
+    "GuardedEarlyStopping",
+    "PredictionsCSV",
+    "RampedEMA",
+    "ResultsPlot",
+    "RunReport",
+    "StoreRecords",
+]

@@ -12,6 +12,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from gdino_lightning.errors import ConfigError
+from gdino_lightning.evaluation.bootstrap import bootstrap_map
+from gdino_lightning.evaluation.calibration import Calibration
+from gdino_lightning.evaluation.selection import Candidate, Choice, choose
+from gdino_lightning.training.scored import ScoredModule
+
+MAP = "val/map"  # has a standard error, by which the rule of selection goes
 
 logger = logging.getLogger(__name__)
 
@@ -20,17 +26,21 @@ class EpochCheckpoints(Checkpoint):
     """Saves three kinds of files when an epoch and its validation are done, and never in between.
 
     - `epoch-NN.ckpt`: weights only, NN as in metrics.csv (from 00). `keep` of them stay: newest and best.
-    - `best.ckpt`: weights only, the best epoch so far (a hard link where the disk allows it).
+    - `best.ckpt`: weights only, the chosen epoch so far (a hard link where the disk allows it).
     - `last.ckpt`: with optimizer, schedule, counters and callbacks; resumes with the next epoch.
 
     Only full epochs are saved, because Lightning 2.6 repeats steps when it resumes within one. Every file is
     written beside its place and then moved there, so a crash leaves the file of the epoch before. A score is
     the monitored value of a validation that ran in the epoch (not of an earlier one); NaN is none.
 
+    Where `val/map` is monitored, `evaluation/selection.py` chooses among the kept epochs: the earliest of those within
+    one standard error of the best, unless it is clearly worse in over-detection or calibration, which count where the
+    epochs are calibrated. By other metrics the best epoch is chosen, the first of equal ones.
+
     Args:
         monitor: metric by which epochs are compared.
         mode: `max` if higher is better, `min` if lower is.
-        keep: how many `epoch-NN.ckpt` stay, at least 1.
+        keep: how many `epoch-NN.ckpt` stay, at least 1: the newest, the chosen and the best ones.
         dirpath: where to save; by default `checkpoints` in the trainer's `default_root_dir`.
 
     Raises:
@@ -54,13 +64,13 @@ class EpochCheckpoints(Checkpoint):
         self.mode = mode
         self.keep = keep
         self.dirpath = dirpath
-        self._scores: dict[int, float] = {}  # by epoch; only of validated epochs
+        self._candidates: dict[int, Candidate] = {}  # by epoch; only of validated epochs that are still on the disk
         self._validated = False  # in the present epoch
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch of the best score, the first of equal ones; None while there is no score."""
-        return min(self._scores, key=self._loss, default=None)
+        """The epoch that is chosen; None while there is no score."""
+        return list(self._candidates)[self._choice().index] if self._candidates else None
 
     @property
     def best_model_path(self) -> str:
@@ -73,16 +83,18 @@ class EpochCheckpoints(Checkpoint):
             self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget restored scores whose best file is not here, as when the run resumes in another folder."""
+        """Forget restored epochs whose files are not here, as when the run resumes in another folder."""
         if self._is_of_validation and not trainer.enable_validation:
             raise ConfigError(
                 f"checkpoints: monitor is {self.monitor!r}, but there is no validation: "
                 "set limit_val_batches above 0, or monitor a metric of training"
             )
-        found = self.best_epoch is None or Path(self.best_model_path).exists()
-        if not trainer.strategy.broadcast(found):
+        best = self.best_epoch
+        here: set[int | None] = {each for each in self._candidates if each == best or self._path(each).exists()}
+        if best is not None and not Path(self.best_model_path).exists():
             logger.warning("%s is missing: the best epoch is chosen among new ones", self.best_model_path)
-            self._scores.clear()
+            here = set()
+        self._keep_candidates(trainer.strategy.broadcast(here))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open an epoch: it has no score yet."""
@@ -100,25 +112,36 @@ class EpochCheckpoints(Checkpoint):
         """Save this epoch and drop the ones that are neither among the best nor the newest."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # Lightning sets it outside the class
             return
-        epoch = trainer.current_epoch
+        epoch, held = trainer.current_epoch, self.best_epoch
         score = self._score(trainer) if self._validated or not self._is_of_validation else math.nan
         if not math.isnan(score):
-            self._scores[epoch] = score
+            self._candidates[epoch] = self._candidate(score, pl_module)
+        best, kept = self.best_epoch, self._kept(epoch)
         _save(trainer, self._path(epoch), weights_only=True)
-        if trainer.is_global_zero and self.best_epoch == epoch:
-            _link(self._path(epoch), self._folder / "best.ckpt")
+        if trainer.is_global_zero and best is not None and best != held:
+            _link(self._path(best), self._folder / "best.ckpt")
+        self._keep_candidates({best, *kept})
         _save(trainer, self._folder / "last.ckpt", weights_only=False)
         if trainer.is_global_zero:
-            for dropped in set(range(epoch)) - self._kept(epoch):
+            for dropped in set(range(epoch)) - kept:
                 self._path(dropped).unlink(missing_ok=True)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say which epoch was chosen, and why."""
+        if self._candidates and trainer.is_global_zero:
+            choice = self._choice()
+            logger.info("best.ckpt is epoch %d, %s", self.best_epoch, choice.verdicts[choice.index])
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the scores by epoch, in plain types."""
-        return {"scores": {str(epoch): score for epoch, score in self._scores.items()}}
+        """Return what is known of the epochs to choose from, in plain types."""
+        return {"scores": {str(epoch): each.to_plain() for epoch, each in self._candidates.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the scores of the run that is resumed."""
-        self._scores = {int(epoch): score for epoch, score in state_dict["scores"].items()}
+        """Take the candidates of the run that is resumed; early versions stored the score alone."""
+        self._candidates = {
+            int(epoch): Candidate(**plain) if isinstance(plain, dict) else self._by_score(plain)
+            for epoch, plain in state_dict["scores"].items()
+        }
 
     @property
     def _folder(self) -> Path:
@@ -135,13 +158,28 @@ class EpochCheckpoints(Checkpoint):
             raise ConfigError(f"checkpoints: monitor is {self.monitor!r}, but the logged metrics are: {names}")
         return float(metrics[self.monitor])
 
-    def _loss(self, epoch: int) -> float:
-        return -self._scores[epoch] if self.mode == "max" else self._scores[epoch]
+    def _candidate(self, score: float, module: LightningModule) -> Candidate:
+        if self.monitor != MAP or self.mode != "max" or not isinstance(module, ScoredModule):
+            return self._by_score(score)
+        records, names = module.last_records["val"], module.val_map.class_names
+        if module.calibrated is None:
+            return Candidate(score, bootstrap_map(records, len(names)).map.error)
+        return Candidate.measure(records, names, Calibration.from_plain(module.calibrated))
+
+    def _by_score(self, score: float) -> Candidate:
+        return Candidate(score if self.mode == "max" else -score)
+
+    def _keep_candidates(self, epochs: set[int | None]) -> None:
+        self._candidates = {epoch: each for epoch, each in self._candidates.items() if epoch in epochs}
+
+    def _choice(self) -> Choice:
+        return choose(list(self._candidates.values()))
 
     def _kept(self, newest: int) -> set[int]:
-        """Return the epochs whose files stay: the newest and the best of the others."""
-        others = sorted((e for e in self._scores if e != newest), key=self._loss)
-        return {newest, *others[: self.keep - 1]}
+        """Return the epochs whose files stay: the newest, the chosen and the best of the others."""
+        chosen = self.best_epoch
+        others = sorted(self._candidates, key=lambda each: (each != chosen, -self._candidates[each].score))
+        return {newest, *[each for each in others if each != newest][: self.keep - 1]}
 
     def _path(self, epoch: int) -> Path:
         return self._folder / f"epoch-{epoch:02d}.ckpt"

@@ -1,7 +1,7 @@
 """Ground truth beside predictions: to TensorBoard while training, to files on test."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,12 +14,13 @@ from torch import Tensor
 from gdino_lightning.data.batch import Batch, Target
 from gdino_lightning.data.images import read_rgb
 from gdino_lightning.inference.draw import Image, annotate, contact_sheet, save_jpeg, side_by_side
-from gdino_lightning.inference.postprocess import Detections, nms
+from gdino_lightning.inference.postprocess import Detections
+from gdino_lightning.inference.thresholds import Thresholds
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """One picture of the split: its target and what of its detections will be drawn."""
+    """One picture of the split: its target and its detections."""
 
     target: Target
     found: Detections
@@ -39,16 +40,17 @@ class DetectionPictures(Callback):
     Args:
         num_pictures: pictures of a validation; 0 for none.
         num_test_pictures: pictures of a test; 0 for none.
-        score_threshold: detections with a higher score are drawn.
-        nms_iou: overlap above which the lower score of one class is not drawn.
+        score_threshold: detections with at least this score are drawn; null: the calibrated threshold of each class,
+            else 0.35.
+        nms_iou: overlap above which the lower score of one class is not drawn; null: the calibrated ones, else 0.5.
     """
 
     def __init__(
         self,
         num_pictures: int = 4,
         num_test_pictures: int = 24,
-        score_threshold: float = 0.35,
-        nms_iou: float = 0.5,
+        score_threshold: float | None = None,
+        nms_iou: float | None = None,
     ) -> None:
         super().__init__()
         self.num_pictures = num_pictures
@@ -84,8 +86,7 @@ class DetectionPictures(Callback):
         boards = [each for each in trainer.loggers if isinstance(each, TensorBoardLogger)]
         if not boards:
             return
-        for number, seen in enumerate(self._spread()):
-            image = _draw(seen, cast(list[str], pl_module.class_names))
+        for number, (_, image) in enumerate(self._drawn(pl_module)):
             for board in boards:
                 name = f"val/pictures/{number}"
                 board.experiment.add_image(name, image, trainer.global_step, dataformats="HWC")
@@ -98,9 +99,9 @@ class DetectionPictures(Callback):
         """Write the pictures and their contact sheet."""
         report = Path(trainer.default_root_dir) / "report"
         images = []
-        for seen in self._spread():
-            images.append(_draw(seen, cast(list[str], pl_module.class_names)))
-            save_jpeg(images[-1], report / "test" / f"{Path(seen.target.image_path).stem}.jpg")
+        for target, image in self._drawn(pl_module):
+            images.append(image)
+            save_jpeg(image, report / "test" / f"{Path(target.image_path).stem}.jpg")
         if images:
             save_jpeg(contact_sheet(images, columns=3, cell=640), report / "test.jpg")
 
@@ -111,8 +112,15 @@ class DetectionPictures(Callback):
     def _remember(self, outputs: Tensor | Mapping[str, object] | None, batch: Batch) -> None:
         detections = cast(Mapping[str, list[Detections]], outputs)["detections"]
         for found, target in zip(detections, batch.targets, strict=True):
-            shown = nms(found.select(found.scores > self.score_threshold), self.nms_iou)
-            self._seen[target.image_id] = _Seen(target, shown.cpu())
+            self._seen[target.image_id] = _Seen(target, found.cpu())
+
+    def _drawn(self, pl_module: LightningModule) -> Iterator[tuple[Target, Image]]:
+        """Draw at the end, when a validation has calibrated its thresholds."""
+        names = cast(list[str], pl_module.class_names)
+        calibrated = getattr(pl_module, "thresholds", None)
+        thresholds = Thresholds.chosen(calibrated, len(names), self.score_threshold, self.nms_iou)
+        for seen in self._spread():
+            yield seen.target, _draw(_Seen(seen.target, thresholds.apply(seen.found)), names)
 
     def _spread(self) -> list[_Seen]:
         """Return the pictures to draw, evenly spaced in the order of the split."""

@@ -11,7 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from gdino_lightning.data.batch import Batch, Target
 from gdino_lightning.data.table import COLUMNS
 from gdino_lightning.files import write_atomic
-from gdino_lightning.inference.postprocess import Detections, nms
+from gdino_lightning.inference.postprocess import Detections
+from gdino_lightning.inference.thresholds import Thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +23,12 @@ class PredictionsCSV(Callback):
     Boxes are xyxy_px of the stored picture. The file takes its place in one move.
 
     Args:
-        score_threshold: detections with a higher score are written.
-        nms_iou: overlap above which the lower score of one class is left out.
+        score_threshold: detections with at least this score are written; null: the calibrated threshold of each class,
+            else 0.35.
+        nms_iou: overlap above which the lower score of one class is left out; null: the calibrated ones, else 0.5.
     """
 
-    def __init__(self, score_threshold: float = 0.35, nms_iou: float = 0.5) -> None:
+    def __init__(self, score_threshold: float | None = None, nms_iou: float | None = None) -> None:
         super().__init__()
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
@@ -47,9 +49,10 @@ class PredictionsCSV(Callback):
     ) -> None:
         """Keep the rows of these pictures."""
         names = cast(list[str], pl_module.class_names)
+        calibrated = getattr(pl_module, "thresholds", None)
+        thresholds = Thresholds.chosen(calibrated, len(names), self.score_threshold, self.nms_iou)
         for found, target in zip(cast(list[Detections], outputs), batch.targets, strict=True):
-            kept = nms(found.select(found.scores > self.score_threshold), self.nms_iou)
-            self._rows[target.image_id] = _rows(kept, target, names)
+            self._rows[target.image_id] = _rows(thresholds.apply(found), target, names)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file."""

@@ -1,7 +1,7 @@
 """results.png: the curves of a run, drawn from its metrics.csv when training ends."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,16 @@ from gdino_lightning.errors import ConfigError
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger, Row, read_metrics
 
 _SIZES = ("val/map_small", "val/map_medium", "val/map_large")
+_OVER_DETECTION = {
+    "boxes_per_object": "boxes per object",
+    "duplicates": "duplicates per object",
+    "false_positives": "false positives per picture",
+    "empty_false_positives": "false positives per picture without objects",
+    "hit_score": "mean score of hits",
+    "miss_score": "mean score of misses",
+}
+_ALL = "all"  # label of the measures of all classes
+_MAYBE_UNDEFINED = ("val/map", "val/over/", "val/working/")  # COCO's -1 where there is nothing to measure
 
 
 class ResultsPlot(Callback):
@@ -71,7 +81,7 @@ class Curves:
         """Return a curve, value by step; where a step was logged again, the later value."""
         rows = self._trained() if name.startswith("val/") else self.rows
         values = {int(row["step"]): float(row[name]) for row in rows if name in row and "step" in row}
-        missing = -1.0 if name.startswith("val/map") else math.nan  # COCO's -1: nothing to find
+        missing = -1.0 if name.startswith(_MAYBE_UNDEFINED) else math.nan
         return {step: math.nan if values[step] == missing else values[step] for step in sorted(values)}
 
     def best(self) -> tuple[str, int, float] | None:
@@ -93,54 +103,65 @@ def _epoch(row: Row) -> str:
 
 
 def plot_results(table: Path, picture: Path) -> None:
-    """Draw losses, their parts, mAP (all, by class, by size) and learning rates over optimizer steps.
+    """Draw losses, learning rates, mAP (all, by class, by size) and over-detection by class over optimizer steps.
 
     Args:
         table: a metrics.csv.
         picture: the PNG to write; its folder is made.
     """
     curves = Curves.read(table)
-    figure = Figure(figsize=(15, 8), layout="constrained")
-    axes = list(figure.subplots(2, 3).flat)
+    figure = Figure(figsize=(15, 16), layout="constrained")
+    axes = list(figure.subplots(4, 3).flat)
     _panel(axes[0], curves, "loss", lambda name: name in ("train/loss", "val/loss"))
     _panel(axes[1], curves, "parts of the loss", lambda name: "/loss_" in name and not name.startswith("test"))
-    _panel(axes[2], curves, "mAP", lambda name: name in ("val/map", "val/map_50", "val/map_75"))
-    _panel(axes[3], curves, "mAP by class", lambda name: name.startswith("val/map/"))
-    _panel(axes[4], curves, "mAP by size", lambda name: name in _SIZES)
-    _panel(axes[5], curves, "learning rate", lambda name: name.startswith("lr-"))
+    _panel(axes[2], curves, "learning rate", lambda name: name.startswith("lr-"))
+    _panel(axes[3], curves, "mAP", lambda name: name in ("val/map", "val/map_50", "val/map_75"))
+    _panel(axes[4], curves, "mAP by class", lambda name: name.startswith("val/map/"))
+    _panel(axes[5], curves, "mAP by size", lambda name: name in _SIZES)
+    for axis, (measure, title) in zip(axes[6:], _OVER_DETECTION.items(), strict=True):
+        _over_detection_panel(axis, curves, f"val/over/{measure}", title)
     best = curves.best()
-    for axis in axes[2:5]:
+    for axis in (*axes[3:6], *axes[10:]):
         axis.set_ylim(0, 1)
-        if best is not None:
-            axis.axvline(best[1], color="black", linewidth=0.8, linestyle=":")
     if best is not None:
+        for axis in axes[3:]:
+            axis.axvline(best[1], color="black", linewidth=0.8, linestyle=":")
         figure.suptitle(f"best: epoch {best[0]}, val/map {best[2]:.3f}   (dotted line; stars: before training)")
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=100)
 
 
+def _over_detection_panel(axis: Axes, curves: Curves, key: str, title: str) -> None:
+    _panel(axis, curves, title, lambda name: name == key or name.startswith(f"{key}/"))
+    axis.set_ylim(bottom=0)
+
+
 def _panel(axis: Axes, curves: Curves, title: str, wanted: Callable[[str], bool]) -> None:
-    names = [name for name in curves.names if wanted(name)]
-    for name in names:
-        values = curves.of(name)
+    lines = {name: curves.of(name) for name in curves.names if wanted(name)}
+    for name, values in lines.items():
         marker = "" if len(values) > 60 else "."
-        (line,) = axis.plot(list(values), list(values.values()), marker=marker, linewidth=1.2, label=_short(name))
-        if name.startswith("val/map") and float(curves.zero_shot.get(name, -1)) >= 0:
+        label = _short(name)
+        colour = "black" if label == _ALL else None  # so that a class has one colour in all panels
+        (line,) = axis.plot(
+            list(values), list(values.values()), marker=marker, linewidth=1.2, color=colour, label=label
+        )
+        if name.startswith(_MAYBE_UNDEFINED) and float(curves.zero_shot.get(name, -1)) >= 0:
             axis.plot([0], [float(curves.zero_shot[name])], marker="*", color=line.get_color(), markersize=10)
     axis.set_title(title)
     axis.set_xlabel("optimizer step")
     axis.grid(alpha=0.3)
-    _legend(axis, names)
-
-
-def _legend(axis: Axes, names: Sequence[str]) -> None:
-    if not names:
-        axis.text(0.5, 0.5, "not logged", ha="center", va="center", transform=axis.transAxes, color="grey")
-    elif len(names) <= 20:
+    known = any(not math.isnan(value) for values in lines.values() for value in values.values())
+    if not known:
+        says = "nothing to measure" if lines else "not logged"
+        axis.text(0.5, 0.5, says, ha="center", va="center", transform=axis.transAxes, color="grey")
+    elif len(lines) <= 20:
         axis.legend(fontsize="small")
 
 
 def _short(name: str) -> str:
+    """Return the class of a value by class, `all` for over-detection of all classes, and other names as they are."""
+    if name.startswith("val/over/"):
+        return "/".join(name.split("/")[3:]) or _ALL
     return name.removeprefix("val/map/")
 
 

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -9,7 +10,12 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch.utils.data import DataLoader, TensorDataset
 
 from gdino_lightning.errors import ConfigError
+from gdino_lightning.evaluation.calibration import Calibration
+from gdino_lightning.evaluation.records import PictureRecord
+from gdino_lightning.evaluation.reliability import Reliability
+from gdino_lightning.inference.thresholds import Thresholds
 from gdino_lightning.training.callbacks.checkpoints import EpochCheckpoints
+from gdino_lightning.training.scored import ScoredModule
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on workers and folders
 NAN = float("nan")
@@ -58,8 +64,9 @@ def fit(
     *callbacks: Callback,
     checkpoints: EpochCheckpoints | None = None,
     resume: bool = False,
+    module: LightningModule | None = None,
     **settings: object,
-) -> tuple[Toy, EpochCheckpoints]:
+) -> tuple[LightningModule, EpochCheckpoints]:
     torch.set_num_threads(1)
     checkpoints = checkpoints or EpochCheckpoints()
     trainer = Trainer(
@@ -76,7 +83,7 @@ def fit(
             **settings,
         }
     )
-    module = Toy(maps)
+    module = module or Toy(maps)
     data = torch.linspace(0, 1, 2 * STEPS).reshape(-1, 1)
     loader = DataLoader(TensorDataset(data), batch_size=2)
     last = folder / "checkpoints" / "last.ckpt"
@@ -133,7 +140,8 @@ def test_nan_alone_gives_no_best(tmp_path: Path) -> None:
 def test_an_epoch_without_validation_has_no_score(tmp_path: Path) -> None:
     # validations after epochs 1 and 3; a stale value must not make epoch 2 a candidate
     _, checkpoints = fit(tmp_path, [0.9, 0.2, 0.9, 0.1], check_val_every_n_epoch=2, num_sanity_val_steps=0)
-    assert checkpoints.state_dict() == {"scores": {"1": pytest.approx(0.2), "3": pytest.approx(0.1)}}
+    scores = {epoch: each["score"] for epoch, each in checkpoints.state_dict()["scores"].items()}
+    assert scores == {"1": pytest.approx(0.2), "3": pytest.approx(0.1)}
     assert load(tmp_path, "best.ckpt")["epoch"] == 1
 
 
@@ -221,6 +229,81 @@ def test_settings_that_cannot_be_used_are_errors() -> None:
 def test_fast_dev_run_saves_nothing(tmp_path: Path) -> None:
     fit(tmp_path, [0.1], fast_dev_run=True)
     assert not (tmp_path / "checkpoints").exists()
+
+
+class Finder(ScoredModule):
+    """Finds so many of 100 objects in each epoch, and nothing else: its mAP is that share, its error follows."""
+
+    training_step, configure_optimizers = Toy.training_step, Toy.configure_optimizers
+
+    def __init__(self, found: Sequence[int], calibrated: Sequence[Calibration | None] = ()) -> None:
+        super().__init__(["thing"])
+        self.layer = torch.nn.Linear(1, 1)
+        self.trained: list[tuple[int, int]] = []
+        self.found, self.by_epoch = found, calibrated
+
+    def validation_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:
+        self.log("val/map", torch.tensor(self.found[self.current_epoch] / 100))
+
+    def on_validation_epoch_end(self) -> None:
+        box, none = np.array([[0, 0, 9, 9]], np.float32), np.zeros((0, 4), np.float32)
+        label, one = np.zeros(1, np.int64), np.ones(1, np.float32)
+        hit, miss = (box, one, label), (none, one[:0], label[:0])
+        count = self.found[self.current_epoch]
+        self.last_records["val"] = [PictureRecord(i, box, label, *(hit if i < count else miss)) for i in range(100)]
+        self.calibrated = self.by_epoch[self.current_epoch].to_plain() if self.by_epoch else None
+
+
+def calibrated(ece: float) -> Calibration:
+    """A calibration that leaves so much error; all boxes count."""
+    curve = Reliability(ece, ())
+    return Calibration(Thresholds.fixed(1), (), curve, curve, 30, None)
+
+
+@pytest.mark.parametrize(
+    ("found", "best"),
+    [
+        ([50, 64, 68, 66], 1),  # the standard error of a share of .68 of 100 is .047: 64 cannot be told from 68
+        ([50, 60, 68, 66], 2),
+        ([60, 64, 68, 72], 2),  # 68 is within .045 of 72: best.ckpt moves on to an epoch that is not the newest
+    ],
+)
+def test_of_epochs_within_one_standard_error_of_the_best_the_earliest_is_chosen(
+    tmp_path: Path, found: list[int], best: int
+) -> None:
+    _, checkpoints = fit(tmp_path, [0.0] * len(found), module=Finder(found))
+    assert checkpoints.best_epoch == best
+    assert load(tmp_path, "best.ckpt")["epoch"] == best
+
+
+def test_an_earlier_epoch_that_is_clearly_worse_calibrated_is_not_chosen(tmp_path: Path) -> None:
+    module = Finder([64, 68, 66], [calibrated(0.20), calibrated(0.05), calibrated(0.05)])
+    _, checkpoints = fit(tmp_path, [0.0] * 3, module=module)
+    assert checkpoints.best_epoch == 1
+    assert load(tmp_path, "best.ckpt")["epoch"] == 1
+
+
+def test_only_epochs_on_the_disk_are_chosen_and_resuming_changes_nothing(tmp_path: Path) -> None:
+    found = [60, 64, 68, 72, 50, 76, 77]
+
+    def keep_two() -> EpochCheckpoints:
+        return EpochCheckpoints(keep=2)
+
+    _, whole = fit(tmp_path / "whole", [0.0] * 7, module=Finder(found), checkpoints=keep_two())
+    fit(tmp_path / "broken", [0.0] * 7, module=Finder(found), checkpoints=keep_two(), max_epochs=4)
+    _, resumed = fit(tmp_path / "broken", [0.0] * 7, module=Finder(found), checkpoints=keep_two(), resume=True)
+    assert resumed.state_dict() == whole.state_dict()
+    assert resumed.best_epoch == load(tmp_path / "broken", "best.ckpt")["epoch"]
+    assert files(tmp_path / "broken") == files(tmp_path / "whole")
+    on_disk = {int(name[6:8]) for name in files(tmp_path / "whole") if name.startswith("epoch")}
+    assert len(on_disk) == 2
+    assert whole.best_epoch in on_disk
+
+
+def test_a_run_of_an_early_version_resumes_with_its_scores(tmp_path: Path) -> None:
+    checkpoints = EpochCheckpoints()
+    checkpoints.load_state_dict({"scores": {"0": 0.2, "1": 0.5, "2": 0.4}})
+    assert checkpoints.best_epoch == 1
 
 
 def _fit_on_two(rank: int, folder: str, port: int) -> None:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from gdino_lightning.data.batch import Batch, Target
 from gdino_lightning.inference.draw import color_of
 from gdino_lightning.inference.postprocess import Detections
+from gdino_lightning.inference.thresholds import Thresholds
 from gdino_lightning.training.callbacks.pictures import DetectionPictures
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on workers and folders
@@ -93,6 +94,15 @@ def test_a_picture_shows_truth_and_the_sure_boxes_without_doubles(tmp_path: Path
     assert has(color_of(1), 604)
     background = image[top + 110 : top + 290, 604 + 110 : 604 + 290]
     assert background.max() < 60  # neither the double at 106 nor the one at 250 is drawn
+
+
+def test_the_calibrated_thresholds_decide_what_is_drawn(tmp_path: Path) -> None:
+    module = Finder()
+    module.thresholds = Thresholds((0.1, 0.95), (0.5, 0.5))
+    trainer_in(tmp_path, DetectionPictures()).test(module, loader(tmp_path, 2), verbose=False)
+    image = cv2.imread(str(tmp_path / "report" / "test" / "picture00.jpg"))[:, :, ::-1].astype(int)
+    assert np.abs(image[24 + 350, 604 + 250] - color_of(0)).max() < 60  # the unsure one
+    assert image[24 + 110 : 24 + 240, 604 + 90 : 604 + 240].max() < 60  # not the sure ones of the other class
 
 
 def test_fewer_pictures_than_asked_for_and_none(tmp_path: Path) -> None:

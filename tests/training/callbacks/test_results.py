@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from gdino_lightning.errors import ConfigError
+from gdino_lightning.evaluation.over_detection import over_detection_names
 from gdino_lightning.training.callbacks.results import Curves, ResultsPlot, plot_results
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 
@@ -76,6 +77,34 @@ def test_repeated_steps_show_the_resumed_run_and_minus_one_is_a_gap(tmp_path: Pa
     assert math.isnan(curves.of("val/map/a")[5])
 
 
+def test_over_detection_is_a_curve_with_gaps_where_nothing_is_measured(tmp_path: Path) -> None:
+    logger = MetricsCSVLogger(tmp_path)
+    logger.log_metrics({"val/map": 0.1, "val/over/hit_score": 0.4, "epoch": 0}, step=0)  # zero-shot
+    for step, value in ((9, 0.5), (19, -1.0)):
+        logger.log_metrics({"val/map": 0.2, "val/over/hit_score": value, "epoch": step // 10}, step=step)
+    curve = Curves.read(logger.path).of("val/over/hit_score")
+    assert curve[9] == 0.5
+    assert math.isnan(curve[19])
+    assert list(curve) == [9, 19]
+
+
+def test_over_detection_is_drawn_in_panels_of_its_own(tmp_path: Path) -> None:
+    """Lines appear in the lower half of the picture, and only where there is something to measure."""
+
+    def lower_half(folder: Path, value: float) -> np.ndarray:
+        logger = MetricsCSVLogger(folder)
+        for epoch in range(4):
+            metrics = {f"val/{key}": value for key in over_detection_names(["a", "b"])}
+            logger.log_metrics({"val/map": 0.5, **metrics, "epoch": epoch}, step=10 * epoch + 9)
+        plot_results(logger.path, folder / "results.png")
+        image = cv2.imread(str(folder / "results.png")).astype(int)
+        return image[len(image) // 2 :]
+
+    measured, undefined = (lower_half(tmp_path / name, value) for name, value in (("a", 0.5), ("b", -1.0)))
+    assert (np.ptp(measured, axis=2) > 60).sum() > 1000
+    assert (np.ptp(undefined, axis=2) > 60).sum() == 0
+
+
 def test_the_plot_shows_more_where_more_was_logged(tmp_path: Path) -> None:
     plot_results(write_run(tmp_path), tmp_path / "report" / "results.png")
     few = MetricsCSVLogger(tmp_path / "few")
@@ -83,7 +112,7 @@ def test_the_plot_shows_more_where_more_was_logged(tmp_path: Path) -> None:
     plot_results(few.path, tmp_path / "few.png")
     full = cv2.imread(str(tmp_path / "report" / "results.png"))
     sparse = cv2.imread(str(tmp_path / "few.png"))
-    assert full.shape == sparse.shape == (800, 1500, 3)
+    assert full.shape == sparse.shape == (1600, 1500, 3)
 
     def coloured(image: np.ndarray) -> int:
         return int((np.ptp(image.astype(int), axis=2) > 60).sum())

@@ -1,0 +1,1 @@
+"""What there is to know of a prepared dataset before it is trained on: look, find, survey."""

@@ -1,24 +1,12 @@
 """The confusion matrix, against pictures counted by hand and a plain loop."""
 
 import numpy as np
+from hand_made_records import record
 from random_records import random_records
 
 from gdino_lightning.evaluation.confusion import confusion_matrix
-from gdino_lightning.evaluation.records import PictureRecord
 
 HERE, THERE, NOWHERE = (0, 0, 10, 10), (50, 50, 60, 60), (80, 80, 90, 90)
-
-
-def record(truth, found):
-    """A record from (label, box) and (score, label, box)."""
-    return PictureRecord(
-        0,
-        np.array([box for _, box in truth], np.float32).reshape(-1, 4),
-        np.array([label for label, _ in truth], np.int64),
-        np.array([box for *_, box in found], np.float32).reshape(-1, 4),
-        np.array([score for score, *_ in found], np.float32),
-        np.array([label for _, label, _ in found], np.int64),
-    )
 
 
 def test_hits_mistakes_misses_and_inventions_have_their_cells():

@@ -4,28 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from hand_made_records import record
 
 from gdino_lightning.evaluation.over_detection import over_detection, over_detection_names
-from gdino_lightning.evaluation.records import PictureRecord
 from gdino_lightning.inference.thresholds import Thresholds
 
 LEFT, RIGHT = (0, 0, 10, 10), (50, 0, 60, 10)
 ABOVE_LEFT, BELOW_LEFT = (0, 0, 10, 6), (0, 4, 10, 10)  # IoU .6 with LEFT, .2 with one another
 NOWHERE = (100, 100, 110, 110)
 A, B = 0, 1
-
-
-def record(truth, found, image_id=0):
-    """A record from (label, box) and (score, label, box)."""
-    found = sorted(found, reverse=True)
-    return PictureRecord(
-        image_id,
-        np.array([box for _, box in truth], np.float32).reshape(-1, 4),
-        np.array([label for label, _ in truth], np.int64),
-        np.array([box for *_, box in found], np.float32).reshape(-1, 4),
-        np.array([score for score, *_ in found], np.float32),
-        np.array([label for _, label, _ in found], np.int64),
-    )
 
 
 def measured(*records, names="ab", thresholds=None):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from hand_made_records import record
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from random_records import random_records
@@ -21,18 +22,6 @@ from gdino_lightning.evaluation.records import (
     save_records,
 )
 from gdino_lightning.inference.postprocess import Detections
-
-
-def record(truth, found, image_id=0):
-    """A record from (label, box) and (score, label, box)."""
-    return PictureRecord(
-        image_id,
-        np.array([box for _, box in truth], np.float32).reshape(-1, 4),
-        np.array([label for label, _ in truth], np.int64),
-        np.array([box for *_, box in found], np.float32).reshape(-1, 4),
-        np.array([score for score, *_ in found], np.float32),
-        np.array([label for _, label, _ in found], np.int64),
-    )
 
 
 def test_each_true_box_is_found_once_by_the_best_score_of_its_class():

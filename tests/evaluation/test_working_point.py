@@ -1,23 +1,10 @@
-import numpy as np
 import pytest
+from hand_made_records import record
 
-from gdino_lightning.evaluation.records import PictureRecord
 from gdino_lightning.evaluation.working_point import at_working_point, working_names, working_scores
 from gdino_lightning.inference.thresholds import Thresholds
 
 HERE, NEAR, THERE, AWAY = (0, 0, 10, 10), (0, 0, 10, 9), (50, 50, 60, 60), (80, 80, 90, 90)
-
-
-def record(truth, found, image_id=0):
-    """A record from (label, box) and (score, label, box)."""
-    return PictureRecord(
-        image_id,
-        np.array([box for _, box in truth], np.float32).reshape(-1, 4),
-        np.array([label for label, _ in truth], np.int64),
-        np.array([box for *_, box in found], np.float32).reshape(-1, 4),
-        np.array([score for score, *_ in found], np.float32),
-        np.array([label for _, label, _ in found], np.int64),
-    )
 
 
 def test_a_record_keeps_its_truth_and_what_the_thresholds_keep():

@@ -84,7 +84,7 @@ class Curves:
         missing = -1.0 if name.startswith(_MAYBE_UNDEFINED) else math.nan
         return {step: math.nan if values[step] == missing else values[step] for step in sorted(values)}
 
-    def best(self) -> tuple[str, int, float] | None:
+    def highest(self) -> tuple[str, int, float] | None:
         """Return epoch, step and value of the highest val/map, the first of equal ones.
 
         Of rows of one epoch and step, as resuming and validating a checkpoint add them, the last one counts.
@@ -120,13 +120,13 @@ def plot_results(table: Path, picture: Path) -> None:
     _panel(axes[5], curves, "mAP by size", lambda name: name in _SIZES)
     for axis, (measure, title) in zip(axes[6:], _OVER_DETECTION.items(), strict=True):
         _over_detection_panel(axis, curves, f"val/over/{measure}", title)
-    best = curves.best()
+    best = curves.highest()
     for axis in (*axes[3:6], *axes[10:]):
         axis.set_ylim(0, 1)
     if best is not None:
         for axis in axes[3:]:
             axis.axvline(best[1], color="black", linewidth=0.8, linestyle=":")
-        figure.suptitle(f"best: epoch {best[0]}, val/map {best[2]:.3f}   (dotted line; stars: before training)")
+        figure.suptitle(f"highest val/map: {best[2]:.3f} in epoch {best[0]}   (dotted line; stars: before training)")
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=100)
 

@@ -28,23 +28,23 @@ def write_run(folder: Path) -> Path:
     return logger.path
 
 
-def test_curves_leave_out_the_zero_shot_row_and_find_the_best(tmp_path: Path) -> None:
+def test_curves_leave_out_the_zero_shot_row_and_find_the_highest_map(tmp_path: Path) -> None:
     curves = Curves.read(write_run(tmp_path))
     assert curves.of("val/map") == {9: 0.3, 19: 0.6, 29: 0.6, 39: 0.5}
     assert curves.of("train/loss") == {9: 5.0, 19: 4.0, 29: 3.0, 39: 2.0}
     assert curves.of("lr-AdamW/head") == {0: 1e-4}
     assert curves.zero_shot["val/map"] == "0.05"
-    assert curves.best() == ("1", 19, 0.6)
+    assert curves.highest() == ("1", 19, 0.6)
 
 
 def test_a_run_without_zero_shot_row_and_without_scores(tmp_path: Path) -> None:
     logger = MetricsCSVLogger(tmp_path)
     logger.log_metrics({"train/loss": 1.0, "epoch": 0}, step=3)
-    assert Curves.read(logger.path).best() is None
+    assert Curves.read(logger.path).highest() is None
     logger.log_metrics({"val/map": 0.3, "epoch": 0}, step=3)
     curves = Curves.read(logger.path)
     assert curves.zero_shot == {}
-    assert curves.best() == ("0", 3, 0.3)
+    assert curves.highest() == ("0", 3, 0.3)
 
 
 def test_only_a_score_before_any_training_is_zero_shot(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_of_a_point_that_is_scored_again_the_later_score_counts(tmp_path: Path) 
     again = MetricsCSVLogger(tmp_path)  # as `validate` of the checkpoints of epochs 1 and 0 adds it
     again.log_metrics({"val/map": 0.45, "epoch": 1.0}, step=19)
     assert Curves.read(table).of("val/map") == {9: 0.3, 19: 0.45, 29: 0.6, 39: 0.5}
-    assert Curves.read(table).best() == ("2", 29, 0.6)
+    assert Curves.read(table).highest() == ("2", 29, 0.6)
     again.log_metrics({"val/map": 0.7, "epoch": 0.0}, step=9)
-    assert Curves.read(table).best() == ("0", 9, 0.7)
+    assert Curves.read(table).highest() == ("0", 9, 0.7)
     assert Curves.read(table).zero_shot["val/map"] == "0.05"
 
 

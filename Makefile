@@ -29,11 +29,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(BIN)/python -c 'import torch; print("torch", torch.__version__, "| CUDA found:", torch.cuda.is_available())'
 	@touch $@
 
-demo: setup ## draw the sample dataset, fine-tune the miniature on it, test, leave pictures (10 minutes on 2 cores)
+demo: setup ## draw the sample dataset, score, fine-tune the miniature, test, see what it forgot (10 minutes on 2 cores)
 	$(GDINO) sample --root data/sample-source
 	$(GDINO) prepare --source data/sample-source --root data/sample
+	@echo; echo '== zero-shot: the test split, before fine-tuning =='
+	$(GDINO) test --config configs/sample.yaml
+	@echo; echo '== fine-tuning =='
 	$(GDINO) fit --config configs/sample.yaml
+	@echo; echo '== fine-tuned: the test split, by the best checkpoint =='
 	$(GDINO) test --ckpt_path best
+	@echo; echo '== forgetting: drawn scenes that both were asked about, before and after =='
+	$(GDINO) world --weights nano runs/latest --num_images 100
+	@echo; echo "look at $$(readlink -f runs/latest)/report/report.html"
 
 prepare: setup ## make the tables: make prepare SOURCE=archive.zip [ROOT=data/facemask]
 	@test -n '$(SOURCE)' || { echo 'make prepare needs SOURCE=path/to/archive.zip or a folder with images/ and annotations/'; exit 2; }

@@ -9,7 +9,7 @@ import logging
 import pickle
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ from gdino_lightning.model.detector import GroundingDetector, HuggingFaceDetecto
 from gdino_lightning.model.lora import ADAPTER_SUFFIX, merge_state, read_adapter
 from gdino_lightning.model.nano import random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
+from gdino_lightning.model.nano.weights import pretrained_nano
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_KEY = "gdino"  # where a Lightning checkpoint keeps what `describe` returns
 HUB_TIMEOUT_S = 5
 STATE_PREFIX = "detector.model."  # the transformers model inside the LightningModule's state dict
+_MINIATURES: dict[str, Callable[[], HuggingFaceDetector]] = {"nano": pretrained_nano, "nano-random": random_nano}
 _FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
     "grounding-dino": (GroundingDinoConfig, GroundingDinoForObjectDetection),
     "mm-grounding-dino": (MMGroundingDinoConfig, MMGroundingDinoForObjectDetection),
@@ -66,15 +68,15 @@ def load_pretrained(weights: str | Path) -> Pretrained:
     """Load weights from any accepted source.
 
     Args:
-        weights: `nano` or `nano-random`, a Lightning checkpoint (.ckpt), a run folder (its best checkpoint), an adapter
+        weights: `nano` (the pretrained miniature) or `nano-random`, a Lightning checkpoint (.ckpt), a run folder (its best checkpoint), an adapter
             (.adapter.safetensors), a Hugging Face folder, or a hub id such as `IDEA-Research/grounding-dino-tiny`.
 
     Raises:
         CheckpointError: If the weights are missing, damaged, of another model, or the hub cannot be reached.
     """
     text = str(weights)
-    if text in ("nano", "nano-random"):
-        return Pretrained(random_nano(), nano_tokenizer())
+    if text in _MINIATURES:
+        return Pretrained(_MINIATURES[text](), nano_tokenizer())
     if text.endswith(".ckpt"):
         return _from_checkpoint(Path(text))
     if text.endswith(ADAPTER_SUFFIX):

@@ -13,6 +13,7 @@ from gdino_lightning.errors import CheckpointError
 from gdino_lightning.model.detector import GroundingDetector, Switches
 from gdino_lightning.model.nano import random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
+from gdino_lightning.model.nano.weights import pretrained_nano
 from gdino_lightning.model.pretrained import (
     STATE_PREFIX,
     check_same_architecture,
@@ -153,3 +154,11 @@ def test_weights_trained_without_a_part_come_back_with_learned_anchors_and_are_r
     check_same_architecture(loaded.architecture, detector.switches)
     with pytest.raises(CheckpointError, match=r"--model\.fusion false --model\.text_guided_queries false"):
         check_same_architecture(loaded.architecture, Switches())
+
+
+@pytest.mark.parametrize(("name", "build"), [("nano", pretrained_nano), ("nano-random", random_nano)])
+def test_each_name_of_the_miniature_loads_its_own_weights(name, build):
+    loaded = load_pretrained(name)
+    assert same_weights(loaded.model, build())
+    assert loaded.phrases is None
+    assert loaded.tokenizer.get_vocab() == nano_tokenizer().get_vocab()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 from gdino_lightning.errors import ConfigError
 from gdino_lightning.files import write_atomic
@@ -17,6 +18,7 @@ RESULT_NAME = "result.json"
 SETTINGS_NAME = "settings.json"
 
 Scores = dict[str, float]
+Kind = TypeVar("Kind")
 
 
 class RunError(Exception):
@@ -34,7 +36,7 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of one table have in common.
+    """What all fine-tunings of one table have in common.
 
     Attributes:
         weights: Where training starts; `nano-random` is drawn anew for each seed.
@@ -61,7 +63,7 @@ class Variant:
 
     name: str
     key: str | None = None
-    value: bool | int | str | None = None
+    value: object = None
 
     @property
     def folder(self) -> str:
@@ -72,15 +74,15 @@ class Variant:
         """Return what is changed, key -> value.
 
         Args:
-            defaults: Value of every key of the model that has one.
+            defaults: Value of every key that can be changed.
 
         Raises:
-            ConfigError: The model has no such key, or the value is its default.
+            ConfigError: There is no such key, or the value is its default.
         """
         if self.key is None:
             return {}
         if self.key not in defaults:
-            raise ConfigError(f"{self.name}: the model has no key {self.key}")
+            raise ConfigError(f"{self.name}: there is no key {self.key} to change")
         value = not defaults[self.key] if self.value is None else self.value
         if value == defaults[self.key]:
             raise ConfigError(f"{self.name}: {self.key} is {value} by default, so this variant changes nothing")
@@ -155,43 +157,56 @@ def read_results(variants: Sequence[Variant], seeds: Sequence[int], runs: Path) 
     return results
 
 
-def claim(runs: Path, settings: Settings) -> None:
+def claim(runs: Path, settings: object) -> None:
     """Note the settings in a new folder of runs.
+
+    Args:
+        runs: Folder of all runs.
+        settings: A dataclass of plain values: what all its runs have in common.
 
     Raises:
         ConfigError: The folder holds runs of other settings, which cannot be compared with these.
     """
     path = runs / SETTINGS_NAME
     if not path.exists():
-        write_atomic(path, _json(asdict(settings)))
-    elif (found := read_settings(runs)) != settings:
+        write_atomic(path, _json(vars(settings)))
+    elif (found := read_settings(runs, type(settings))) != settings:
         raise ConfigError(f"{runs}: holds runs with {found}, asked for are {settings}; choose another --runs")
 
 
-def read_settings(runs: Path) -> Settings:
+def read_settings(runs: Path, kind: type[Kind]) -> Kind:
     """Read what the runs of a folder have in common.
 
+    Args:
+        runs: Folder of all runs.
+        kind: The dataclass of its settings.
+
     Raises:
-        ConfigError: The folder holds no runs.
+        ConfigError: The folder holds no runs, or runs of another measurement.
     """
     path = runs / SETTINGS_NAME
     if not path.is_file():
         raise ConfigError(f"{path}: no such file, so nothing was run with --runs {runs} yet")
-    return Settings(**json.loads(path.read_text(encoding="utf-8")))
+    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return kind(**found)
+    except TypeError:  # other names
+        raise ConfigError(f"{runs}: holds runs of another measurement, with {found}; choose another --runs") from None
 
 
-def gdino(verb: str, arguments: Mapping[str, object], folder: Path) -> None:
+def gdino(verb: str, arguments: Mapping[str, object], folder: Path, *switches: str) -> None:
     """Run one verb of the program in a process of its own; what it prints is added to the folder's log.
 
     Args:
-        verb: `fit`, `validate` or `test`.
+        verb: `fit`, `validate`, `test` or `select`.
         arguments: Key -> value, without the leading dashes.
         folder: Folder of the run.
+        *switches: Flags without a value, as typed.
 
     Raises:
         RunError: It failed.
     """
-    command = [sys.executable, "-m", "gdino_lightning", verb, *flags(arguments)]
+    command = [sys.executable, "-m", "gdino_lightning", verb, *flags(arguments), *switches]
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_NAME
     with log.open("a", encoding="utf-8") as file:

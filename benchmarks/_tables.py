@@ -33,56 +33,59 @@ class Spread:
 Summary = dict[str, Spread]  # by metric
 
 
-def summarise(scores: Iterable[Scores]) -> Summary:
+def summarise(scores: Iterable[Scores], metrics: Sequence[str] = METRICS) -> Summary:
     """Summarise the scores of several seeds; empty without any."""
     each = list(scores)
-    return {name: Spread.of([of_seed[name] for of_seed in each]) for name in METRICS} if each else {}
+    return {name: Spread.of([of_seed[name] for of_seed in each]) for name in metrics} if each else {}
 
 
-def differences(run: Mapping[int, Scores], baseline: Mapping[int, Scores]) -> list[Scores]:
+def differences(
+    run: Mapping[int, Scores], baseline: Mapping[int, Scores], metrics: Sequence[str] = METRICS
+) -> list[Scores]:
     """Subtract, seed by seed, the baseline's scores; seeds that only one of the two has are left out."""
     common = sorted(run.keys() & baseline.keys())
-    return [{name: run[seed][name] - baseline[seed][name] for name in METRICS} for seed in common]
+    return [{name: run[seed][name] - baseline[seed][name] for name in metrics} for seed in common]
 
 
-def report(results: Results) -> dict[str, object]:
+def report(results: Results, metrics: Sequence[str] = METRICS) -> dict[str, object]:
     """Return every number of the tables, and each run's own, in plain types."""
     return {
         name: {
-            "scores": _plain(summarise(_scores(runs).values())),
-            "difference": _plain(summarise(differences(_scores(runs), _scores(_baseline(results))))),
+            "scores": _plain(summarise(_scores(runs).values(), metrics)),
+            "difference": _plain(_compared(runs, _baseline(results), metrics)),
             "runs": {str(seed): asdict(run) for seed, run in runs.items()},
         }
         for name, runs in results.items()
     }
 
 
-def markdown(results: Results) -> str:
-    """Draw the tables: scores, differences to the baseline, and the baseline scored in two ways.
+def markdown(results: Results, metrics: Sequence[str] = METRICS) -> str:
+    """Draw the tables: scores, differences to the baseline, and the baseline scored in two ways where it was.
 
     Args:
         results: By variant and seed; the first variant is the baseline.
+        metrics: The columns.
     """
     baseline_name, baseline = next(iter(results)), _baseline(results)
-    scored = [(name, summarise(_scores(runs).values()), _minutes(runs.values())) for name, runs in results.items()]
-    parts = [
-        "Mean ± sample standard deviation over seeds:",
-        _table([(name, summary, [minutes]) for name, summary, minutes in scored], ["minutes"]),
+    scored = [
+        (name, summarise(_scores(runs).values(), metrics), [_minutes(runs.values())]) for name, runs in results.items()
     ]
+    parts = ["Mean ± sample standard deviation over seeds:", _table(scored, metrics, ["minutes"])]
     changed = [(name, runs) for name, runs in results.items() if name != baseline_name]
     if changed:
-        paired = [(name, summarise(differences(_scores(runs), _scores(baseline)))) for name, runs in changed]
-        parts += [
-            f"Difference to `{baseline_name}`, paired by seed:",
-            _table([(name, summary, []) for name, summary in paired], [], signed=True),
-        ]
+        paired = [(name, _compared(runs, baseline, metrics), ()) for name, runs in changed]
+        parts += [f"Difference to `{baseline_name}`, paired by seed:", _table(paired, metrics, signed=True)]
     by_score = _by_token_score(baseline.values())
     if by_score:
         parts += [
             f"`{baseline_name}`, the same checkpoints scored with each `token_score`:",
-            _table([(name, summarise(scores), []) for name, scores in by_score.items()], []),
+            _table([(name, summarise(scores, metrics), []) for name, scores in by_score.items()], metrics),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _compared(runs: Mapping[int, Result], baseline: Mapping[int, Result], metrics: Sequence[str]) -> Summary:
+    return summarise(differences(_scores(runs), _scores(baseline), metrics), metrics)
 
 
 def _baseline(results: Results) -> dict[int, Result]:
@@ -107,13 +110,19 @@ def _minutes(runs: Iterable[Result]) -> str:
     return f"{statistics.fmean(times):.1f}" if times else _UNKNOWN
 
 
-def _table(rows: Sequence[tuple[str, Summary, Sequence[str]]], further: Sequence[str], *, signed: bool = False) -> str:
+def _table(
+    rows: Iterable[tuple[str, Summary, Sequence[str]]],
+    metrics: Sequence[str],
+    further: Sequence[str] = (),
+    *,
+    signed: bool = False,
+) -> str:
     """Draw rows of (name, summary, cells of the further columns)."""
-    head = ["run", "seeds", *METRICS, *further]
+    head = ["run", "seeds", *metrics, *further]
     lines = [head, ["---"] * len(head)]
     for name, summary, cells in rows:
         seeds = next(iter(summary.values())).n if summary else 0
-        values = [_cell(summary.get(metric), signed=signed) for metric in METRICS]
+        values = [_cell(summary.get(metric), signed=signed) for metric in metrics]
         lines.append([name, str(seeds), *values, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -1,6 +1,6 @@
 """One run of the miniature on the drawn dataset: trained with `gdino fit`, scored with `gdino test`.
 
-Another measurement (zero-shot on pretrained weights, say) is another function like `fit_and_test`.
+`_zero_shot` measures in other ways.
 """
 
 import inspect
@@ -27,24 +27,22 @@ def fit_and_test(
         ConfigError: The model has no such key.
         RunError: A training or a test failed.
     """
-    if folder.exists():
-        shutil.rmtree(folder)  # of a run that was broken off
-    changed = {f"model.{key}": value for key, value in variant.keys(defaults).items()}
+    clear(folder)
+    changed = model_flags(variant, defaults)
     weights = {"model.weights": _weights(settings.weights, seed, folder)}
     start = time.monotonic()
     gdino("fit", {**_fit_arguments(seed, folder, settings, root), **weights, **changed}, folder)
     seconds = time.monotonic() - start
-    checkpoint = _keep_best(folder)
+    checkpoint = keep_best(folder)
     gdino("test", {"ckpt_path": checkpoint}, folder)
-    scores = _read_scores(folder)
-    model = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["model"]
-    del model["weights"]
+    scores = read_scores(folder)
+    model = trained_model(folder)
     by_token_score: dict[str, Scores] = {}
     if variant.key is None:
         usual, other = ("mean", "max") if model["token_score"] == "mean" else ("max", "mean")
         for verb in ("validate", "test"):
             gdino(verb, {"ckpt_path": checkpoint, "model.token_score": other}, folder)
-        by_token_score = {usual: scores, other: _read_scores(folder)}
+        by_token_score = {usual: scores, other: read_scores(folder)}
     return Result(model, scores, by_token_score, seconds)
 
 
@@ -54,6 +52,35 @@ def model_defaults() -> dict[str, object]:
 
     parameters = inspect.signature(GroundingDinoModule).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
+
+
+def model_flags(variant: Variant, defaults: dict[str, object]) -> dict[str, object]:
+    """Return what the variant changes as the command line names it."""
+    return {f"model.{key}": value for key, value in variant.keys(defaults).items()}
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run left that was broken off."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def keep_best(folder: Path) -> Path:
+    """Delete the other weights of a run, five times as large together, and return the best checkpoint."""
+    best = folder / "checkpoints" / "best.ckpt"
+    for path in best.parent.glob("*.ckpt"):
+        if path != best:
+            path.unlink()
+    if (folder / DRAWN).exists():
+        shutil.rmtree(folder / DRAWN)
+    return best
+
+
+def trained_model(folder: Path) -> dict[str, object]:
+    """Return the model's keys that a run had, without where its weights came from."""
+    model: dict[str, object] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["model"]
+    del model["weights"]
+    return model
 
 
 def draw_dataset(root: Path, num_images: int) -> None:
@@ -106,18 +133,7 @@ def _weights(weights: str, seed: int, folder: Path) -> str | Path:
     return folder / DRAWN
 
 
-def _keep_best(folder: Path) -> Path:
-    """Delete the other weights of a run, five times as large together, and return the best checkpoint."""
-    best = folder / "checkpoints" / "best.ckpt"
-    for path in best.parent.glob("*.ckpt"):
-        if path != best:
-            path.unlink()
-    if (folder / DRAWN).exists():
-        shutil.rmtree(folder / DRAWN)
-    return best
-
-
-def _read_scores(folder: Path) -> Scores:
+def read_scores(folder: Path) -> Scores:
     """Return the newest value of every metric of validation and test."""
     from gdino_lightning.training.metrics_csv import read_metrics
 

@@ -1,51 +1,42 @@
-"""What each part of the model and of its training is worth: the miniature, trained with one key changed at a time.
+"""What each part of the model and of its training is worth: the miniature with one key changed at a time.
 
 ```
 python -m benchmarks.ablations                       # from the checkout; Ctrl-C loses only the training in progress
 python -m benchmarks.ablations --report --output ablations.md
+python -m benchmarks.ablations --measure inference   # the pretrained weights with a part off, nothing trained
+python -m benchmarks.ablations --measure zero-shot   # the pretrained weights, which get used to it for a while
 ```
 
 The variants of a seed share pictures, their order, and the initial weights; another seed has another order and other
-weights. All train for the same steps and the last epoch is scored: nothing is selected on the validation part. Once the
-pictures are drawn, several commands with other variants or seeds may share one folder of runs at the same time.
+pictures (zero-shot) or weights (fine-tuning). All train for the same steps and the last epoch is scored: nothing is
+selected. Once the pictures of fine-tuning are drawn, several commands with other variants or seeds may share one folder
+of runs at the same time.
 """
 
 import argparse
 import json
-import signal
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks._runs import (
-    Measure,
-    Results,
-    RunError,
-    Settings,
-    Variant,
-    claim,
-    missing,
-    read_results,
-    read_settings,
-    run_missing,
-)
-from benchmarks._tables import markdown, report
-from benchmarks._training import RANDOM, draw_dataset, fit_and_test, model_defaults
-from gdino_lightning.errors import GdinoError
+from benchmarks._command import end_on_sigterm, exit_code
+from benchmarks._measures import MEASUREMENTS, Measurement
+from benchmarks._runs import Results, Variant, claim, missing, read_results, read_settings, run_missing
 from gdino_lightning.files import write_atomic
 
 ALL = "all"  # of the variants
-BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
+FINE_TUNING = "fine-tuning"
 
 BASELINE = Variant("all on")
-VARIANTS = (
+PARTS = (  # whose worth the paper measures
     BASELINE,
-    # the parts whose worth the paper measures
     Variant("fusion off", "fusion", False),
     Variant("text_guided_queries off", "text_guided_queries", False),
     Variant("text_cross_attention off", "text_cross_attention", False),
     Variant("sub_sentence off", "sub_sentence", False),
+)
+VARIANTS = (
+    *PARTS,
     # choices of training, in which published trainers differ
     Variant("look_forward_twice flipped", "look_forward_twice"),
     Variant("denoising_queries 100", "denoising_queries", 100),
@@ -61,50 +52,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments, without the program's name; None takes those of the process.
     """
-    options = _parser().parse_args(argv)
-    try:
-        if not options.report:
-            settings = Settings(options.weights, options.num_images, options.short_side, options.epochs)
-            train(options.variants, options.seeds, options.runs, settings, options.root)
-        _show(
-            read_settings(options.runs), finished_results(options.variants, options.seeds, options.runs), options.output
-        )
-    except GdinoError as error:
-        return _fail(str(error), BAD_INPUT)
-    except RunError as error:
-        return _fail(str(error), error.code)
-    except KeyboardInterrupt:
-        return _fail("interrupted; finished runs are kept, the same command goes on", INTERRUPTED)
-    return 0
+    kind = MEASUREMENTS[_measure_parser(add_help=False).parse_known_args(argv)[0].measure]
+    return exit_code("ablations", partial(_run, kind, _parser(kind).parse_args(argv)))
 
 
-def train(variants: Sequence[Variant], seeds: Sequence[int], runs: Path, settings: Settings, root: Path) -> None:
-    """Train and score every variant and seed that has no result yet, with a line for each.
+def train(variants: Sequence[Variant], seeds: Sequence[int], runs: Path, measurement: Measurement) -> None:
+    """Measure every variant and seed that has no result yet, with a line for each.
 
     Args:
-        variants: What to train.
+        variants: What to measure.
         seeds: Seeds of every variant.
         runs: Folder of all runs.
-        settings: What they have in common.
-        root: Folder of the drawn dataset.
+        measurement: How.
 
     Raises:
-        GdinoError: Something given cannot be used, or `runs` or `root` holds something else.
+        GdinoError: Something given cannot be used, or a folder holds something else.
         RunError: A training or a test failed.
     """
-    defaults = model_defaults()
+    defaults = measurement.defaults()
     for variant in variants:
         variant.keys(defaults)  # an unknown key must not show after an hour
-    claim(runs, settings)
+    claim(runs, measurement.settings)
     finished_results(variants, seeds, runs)  # those of other defaults must not show at the end
     total = len(variants) * len(seeds)
     finished = total - len(missing(variants, seeds, runs))
     print(f"{finished} of {total} runs are finished", flush=True)
     if finished < total:
-        draw_dataset(root, settings.num_images)
-    measure: Measure = partial(fit_and_test, settings=settings, root=root, defaults=defaults)
-    for count, (variant, seed, result) in enumerate(run_missing(variants, seeds, runs, measure), finished + 1):
-        scores = ", ".join(f"{name} {result.scores[name]:.3f}" for name in ("val/map", "test/map"))
+        measurement.prepare()
+    done = run_missing(variants, seeds, runs, measurement.measure(defaults))
+    for count, (variant, seed, result) in enumerate(done, finished + 1):
+        scores = ", ".join(f"{name} {result.scores[name]:.3f}" for name in measurement.shown)
         print(f"{count} of {total}: {variant.name}, seed {seed}: {scores}, {result.seconds / 60:.1f} min", flush=True)
         finished_results(variants, seeds, runs)
 
@@ -118,55 +95,55 @@ def finished_results(variants: Sequence[Variant], seeds: Sequence[int], runs: Pa
     return read_results([BASELINE, *(variant for variant in variants if variant != BASELINE)], seeds, runs)
 
 
-def _show(settings: Settings, results: Results, output: Path | None) -> None:
-    text = (
-        f"Weights `{settings.weights}`; {settings.num_images} drawn pictures of {settings.short_side} px: half train, "
-        f"a quarter validates, a quarter tests; epochs: {settings.epochs}, the last is scored.\n\n{markdown(results)}"
-    )
+def _run(kind: type[Measurement], options: argparse.Namespace) -> None:
+    if not options.report:
+        train(options.variants, options.seeds, options.runs, kind(options))
+    settings = read_settings(options.runs, kind.kind)
+    results = finished_results(options.variants, options.seeds, options.runs)
+    text = kind.text(settings, results)
     print(text)
-    if output is not None:
-        numbers = json.dumps({"settings": vars(settings), "variants": report(results)}, indent=1)
-        write_atomic(output, text.encode())
-        write_atomic(output.with_suffix(".json"), (numbers + "\n").encode())
+    if options.output is not None:
+        numbers = json.dumps({"settings": vars(settings), "variants": kind.numbers(results)}, indent=1)
+        write_atomic(options.output, text.encode())
+        write_atomic(options.output.with_suffix(".json"), (numbers + "\n").encode())
 
 
-def _parser() -> argparse.ArgumentParser:
+def _measure_parser(*, add_help: bool) -> argparse.ArgumentParser:
+    """Read what the other options depend on."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ablations",
-        description="Train the miniature with one key changed at a time, over several seeds, and print tables of mean "
-        "and spread. Finished runs are kept: the same command goes on where it was interrupted.",
+        description="Measure the miniature with one key changed at a time, over several seeds, and print tables of "
+        "mean and spread. Finished runs are kept: the same command goes on where it was interrupted.",
         epilog=f"variants: {', '.join(variant.name for variant in VARIANTS)}",
+        add_help=add_help,
     )
+    parser.add_argument(
+        "--measure",
+        choices=MEASUREMENTS,
+        default=FINE_TUNING,
+        help="fine-tuning on drawn classes from random weights; zero-shot: the pretrained weights, trained on for a "
+        "while on the drawn world with the key changed; inference: nothing trained. Each has options of its own: add "
+        "--help (%(default)s)",
+    )
+    return parser
+
+
+def _parser(kind: type[Measurement]) -> argparse.ArgumentParser:
+    parser = _measure_parser(add_help=True)
+    kind.add_options(parser)
     add = parser.add_argument
     add(
         "--variants",
-        type=_variants,
+        type=partial(_variants, everything=PARTS if kind.parts_only else VARIANTS),
         default=ALL,
         metavar="A,B",
-        help="what to train; the tables compare it with the baseline (%(default)s)",
+        help=f"what to measure; the tables compare it with the baseline (%(default)s{' parts' * kind.parts_only})",
     )
     add("--seeds", type=_seeds, default="0,1,2", metavar="0,1", help="seeds of every row (%(default)s)")
-    add("--epochs", type=_positive, default=12, help="passes over the training pictures (%(default)s)")
-    add(
-        "--num_images",
-        type=_positive,
-        default=500,
-        help="pictures to draw: 1/2 trains, 1/4 validates, 1/4 tests (%(default)s)",
-    )
-    add("--short_side", type=_positive, default=128, help="px of a picture, both sides fit into it (%(default)s)")
-    add(
-        "--weights", default=RANDOM, help="where training starts; %(default)s, the default, is drawn anew for each seed"
-    )
-    add(
-        "--root",
-        type=Path,
-        default=Path("data/ablations"),
-        help="folder of the dataset, drawn where it is missing (%(default)s)",
-    )
     add(
         "--runs",
         type=Path,
-        default=Path("runs/ablations"),
+        default=kind.runs,
         help="folder of the runs, which have all the same sizes (%(default)s)",
     )
     add("--output", type=Path, help="FILE.md to write the tables to, and FILE.json beside it")
@@ -174,10 +151,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _variants(text: str) -> list[Variant]:
-    """Read names separated by commas; hyphens may stand for blanks."""
+def _variants(text: str, everything: Sequence[Variant] = VARIANTS) -> list[Variant]:
+    """Read names separated by commas; hyphens may stand for blanks, and `all` for everything."""
     if text == ALL:
-        return list(VARIANTS)
+        return list(everything)
     known = {variant.folder: variant for variant in VARIANTS}
     chosen = []
     for name in dict.fromkeys(part.strip().replace(" ", "-") for part in text.split(",")):
@@ -196,18 +173,6 @@ def _seeds(text: str) -> list[int]:
     return list(dict.fromkeys(int(part) for part in parts))
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"ablations: {message}", file=sys.stderr)
-    return code
-
-
 if __name__ == "__main__":
-    # so that the training in progress ends too; it runs in a process of its own
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    sys.exit(main())
+    end_on_sigterm()
+    raise SystemExit(main())

@@ -47,7 +47,7 @@ if importlib.util.find_spec("gdino_lightning") is None:
 weights = "nano"
 source = "sample"
 num_pictures = 320  # how many are drawn; a quarter of them is kept for the test
-epochs = 14
+epochs = 8
 home = ".."  # gets data/ and runs/; "." is right on a hosted machine
 
 # %%
@@ -82,7 +82,7 @@ from gdino_lightning.inference.draw import PALETTE
 from gdino_lightning.inference.postprocess import phrase_scores, postprocess
 from gdino_lightning.model.detector import GroundingDetector, Switches
 from gdino_lightning.prompt import PromptBatch, build_prompt
-from gdino_lightning.training.callbacks import DetectionPictures, EpochCheckpoints, ResultsPlot
+from gdino_lightning.training.callbacks import DetectionPictures, EpochCheckpoints, RampedEMA, ResultsPlot
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 from gdino_lightning.training.module import GroundingDinoModule
 
@@ -113,19 +113,19 @@ if miniature:
         "lr_multipliers": {},
         "schedule": "cosine",
         "warmup_steps": 20,
-        "look_forward_twice": False,
     }
     data_settings = {
         "batch_size": 4,
         "eval_batch_size": 16,
-        "short_side": 128,
-        "long_side_max": 128,
+        "short_side": 192,
+        "long_side_max": 192,
         "canvas_multiple": 32,
         "augmentation": Augmentation(flip=0.5, photometric=0.2, crop=0.0),
         "num_workers": 0,
         "cache": True,
     }
     trainer_settings = {"precision": "32-true"}
+    averaging = [RampedEMA(0.99)]  # validated and kept: weights averaged over some 100 steps
 else:  # for a GPU of 16 GB; out of memory? First halve the batch and double the accumulation
     assert torch.cuda.is_available(), "the large model needs a GPU; without one take 'nano'"
     device = "cuda"
@@ -149,6 +149,7 @@ else:  # for a GPU of 16 GB; out of memory? First halve the batch and double the
         "precision": "bf16-mixed" if has_bfloat16 else "16-mixed",
         "accumulate_grad_batches": 4,  # 8 pictures a step
     }
+    averaging = []
 
 # %% [markdown]
 # ## The data
@@ -560,6 +561,7 @@ trainer = Trainer(
         LearningRateMonitor(logging_interval="step"),
         DetectionPictures(num_test_pictures=12),
         ResultsPlot(),
+        *averaging,
     ],
     **common,
     **trainer_settings,

@@ -47,6 +47,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "data"
 
 
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared drawn world: 20 scenes, 12 of them in train/."""
+    folder = tmp_path_factory.mktemp("world")
+    draw_sample(folder / "source", num_images=20, seed=1, subject="world", progress=False)
+    prepare(folder / "source", folder / "data", num_train=12, progress=False)
+    return folder / "data"
+
+
 @pytest.fixture
 def free_port() -> int:
     """A TCP port that nobody listens on."""

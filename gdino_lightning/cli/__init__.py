@@ -26,6 +26,7 @@ VERBS = {
     "test": "score the test split: --ckpt_path runs/latest/checkpoints/best.ckpt",
     "select": "choose among the epochs of a run: --run runs/latest",
     "compare": "two tested runs and an interval for their difference: runs/a runs/b",
+    "phrases": "score alternative wordings of the classes: --candidates phrases.yaml --config configs/sample.yaml",
     "predict": "detect on the test pictures and write predictions.csv",
     "world": "what weights know of the drawn open world, zero-shot: --weights nano",
     PRETRAIN: "train the miniature on the drawn world: --config configs/pretrain_nano.yaml",
@@ -95,6 +96,11 @@ def _run(verb: str, rest: list[str]) -> int:
         from gdino_lightning.cli.select_verb import run_select
 
         return run_select(rest)
+    if verb == "phrases":
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # as above
+        from gdino_lightning.cli.phrases_verb import run_phrases
+
+        return run_phrases(rest)
     if verb == "compare":
         from gdino_lightning.cli.compare_verb import run_compare
 

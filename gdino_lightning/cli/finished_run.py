@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
 from gdino_lightning.cli.parsers import OneLineErrors
@@ -19,6 +19,7 @@ from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.errors import CheckpointError, ConfigError
 from gdino_lightning.evaluation.records import RecordSet
 from gdino_lightning.files import part_of
+from gdino_lightning.training.callbacks.reference import Reference
 from gdino_lightning.training.callbacks.store_records import name_records
 from gdino_lightning.training.module import GroundingDinoModule
 
@@ -66,6 +67,12 @@ class FinishedRun:
         )
 
     @property
+    def reference(self) -> Reference | None:
+        """The dataset on which the run watched what it forgot."""
+        settings = self.config.get("reference")
+        return None if settings is None else Reference(**settings)
+
+    @property
     def phrases(self) -> dict[str, str | None]:
         """Class name -> wording of the run."""
         return cast(dict[str, str | None], self.config["model"]["phrases"])
@@ -78,6 +85,14 @@ class FinishedRun:
         parser = _Parser(prog="gdino select", exit_on_error=False)
         parser.add_class_arguments(DetectionDataModule, "data")
         return cast(DetectionDataModule, parser.instantiate_classes(parser.parse_object({"data": settings})).data)
+
+    def add(self, callback: Callback) -> None:
+        """Let a callback take part in what follows."""
+        cast(list[Callback], self._trainer.callbacks).append(callback)  # type: ignore[attr-defined]  # set by a connector
+
+    def logged(self, name: str) -> float:
+        """Return a value that the newest validation logged."""
+        return float(self._trainer.callback_metrics[name])
 
     def validate(self, module: GroundingDinoModule, data: DetectionDataModule) -> RecordSet:
         """Return what a module finds in the validation part."""

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 
 from gdino_lightning.cli import PRETRAIN
+from gdino_lightning.training.callbacks.reference import Reference
 from gdino_lightning.training.module import GroundingDinoModule
 
 _HEAD = """usage: gdino {verb} --config FILE [--key value ...]
@@ -24,6 +25,11 @@ Keys of the YAML file and flags of the command line are the same; flags win.
 """
 
 
+_REFERENCE = """\
+A second dataset: what the model knows of it, zero-shot, before the first step, with every validation and on
+`test` ({val,test}/reference/map and map_50). Null: none."""
+
+
 def key_table(verb: str, datamodule: type[LightningDataModule]) -> str:
     """Return the help of one of Lightning's verbs.
 
@@ -31,7 +37,12 @@ def key_table(verb: str, datamodule: type[LightningDataModule]) -> str:
         verb: `fit`, `validate`, `test`, `predict` or `pretrain`.
         datamodule: Where its data comes from.
     """
-    sections = [_section("model", GroundingDinoModule), _section("data", datamodule)]
+    sections = [
+        _section("model", GroundingDinoModule),
+        _section("data", datamodule),
+        f"  --reference (default None)\n{textwrap.indent(_REFERENCE, ' ' * 6)}",
+        _section("reference", Reference),
+    ]
     trainer = "  --trainer.max_epochs N, --trainer.accelerator, --trainer.devices, --trainer.precision, ...: --help_all"
     return "\n".join(
         [_HEAD.format(verb=verb, config="pretrain_nano" if verb == PRETRAIN else "sample"), *sections, trainer]
@@ -51,8 +62,8 @@ def _section(prefix: str, owner: type[Any]) -> str:
 
 
 def _described_arguments(docstring: str) -> list[tuple[str, str]]:
-    """Split the `Args:` section of a docstring into names and texts."""
-    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.MULTILINE | re.DOTALL)
+    """Split the `Args:` section of a docstring, or `Attributes:` of a dataclass, into names and texts."""
+    section = re.search(r"^(?:Args|Attributes):\n(.*?)(?=^\S|\Z)", docstring, re.MULTILINE | re.DOTALL)
     entries = re.findall(
         r"^    (\w+): (.*?)(?=^    \w|\Z)", section.group(1) if section else "", re.MULTILINE | re.DOTALL
     )

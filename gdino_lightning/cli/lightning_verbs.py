@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from gdino_lightning.cli.parsers import OneLineErrors
 from gdino_lightning.cli.phrase_check import check_phrases
 from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.cli.runs import CONFIG_NAME, forget_run, link_latest, new_run, resolve_checkpoint, run_of
+from gdino_lightning.cli.score_table import scores_of
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.scenes import WorldDataModule
 from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError
 from gdino_lightning.model.pretrained import read_checkpoint
-from gdino_lightning.training.callbacks import PredictionsCSV, StoreRecords
+from gdino_lightning.training.callbacks import PredictionsCSV, Reference, ReferenceScore, StoreRecords
 from gdino_lightning.training.memory import explain_full_memory, is_full_memory
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 from gdino_lightning.training.module import GroundingDinoModule
@@ -73,6 +75,22 @@ class GdinoCLI(LightningCLI):
                 raise
             raise explain_full_memory(self.trainer, self.model) from error
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """As Lightning has them, less the flag for its own table of scores: a line for every key, long ones cut."""
+        return {
+            verb: left_out | ({"verbose"} if verb in ("validate", "test") else set())
+            for verb, left_out in LightningCLI.subcommands().items()
+        }
+
+    def validate(self, **arguments: Any) -> None:
+        """Validate without Lightning's table."""
+        self.trainer.validate(**arguments, verbose=False)
+
+    def test(self, **arguments: Any) -> None:
+        """Test without Lightning's table."""
+        self.trainer.test(**arguments, verbose=False)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run folder; the model owns the prompt and the data module is told it."""
         parser.add_argument(
@@ -80,6 +98,12 @@ class GdinoCLI(LightningCLI):
             type=str,
             default="runs/run",
             help="folder of the run; -2, -3, ... is added to a used one",
+        )
+        parser.add_argument(
+            "--reference",
+            type=Reference | None,
+            default=None,
+            help="a second dataset: what the model knows of it, zero-shot, before, during and after training",
         )
         parser.link_arguments("model.phrases", "data.phrases")
 
@@ -122,7 +146,9 @@ class GdinoCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Check monitors before the first epoch is spent."""
-        known = self.model.metric_names()
+        self._watch_reference()
+        watched = (each.metric_names() for each in self._callbacks if isinstance(each, ReferenceScore))
+        known = [*self.model.metric_names(), *chain.from_iterable(watched)]
         for callback in self._callbacks:
             monitor = getattr(callback, "monitor", None)
             if isinstance(monitor, str) and monitor not in known:
@@ -130,14 +156,24 @@ class GdinoCLI(LightningCLI):
                     f"{type(callback).__name__}: monitor {monitor!r} is never logged; known: {', '.join(known)}"
                 )
 
+    def before_validate(self) -> None:
+        """Score the reference, too."""
+        self._watch_reference()
+
     def before_predict(self) -> None:
         """Write what is found, unless the configuration has a writer of its own settings."""
         if not any(isinstance(callback, PredictionsCSV) for callback in self._callbacks):
             self._callbacks.append(PredictionsCSV())
 
     def before_test(self) -> None:
-        """Keep what is found, for `gdino compare`."""
+        """Keep what is found, for `gdino compare`; score the reference, too."""
+        self._watch_reference()
         self._callbacks.append(StoreRecords())
+
+    def _watch_reference(self) -> None:
+        reference: Reference | None = self._get(self.config_init, "reference")
+        if reference is not None:
+            self._callbacks.append(ReferenceScore(reference))
 
     @property
     def _callbacks(self) -> list[Callback]:
@@ -153,8 +189,13 @@ class GdinoCLI(LightningCLI):
         elif best.is_file():
             _say(f"next: gdino test --ckpt_path {best}")
 
+    def after_validate(self) -> None:
+        """Print the scores."""
+        _say(scores_of(self.trainer, self.model, "val"))
+
     def after_test(self) -> None:
-        """Say what to look at next."""
+        """Print the scores and say what to look at next."""
+        _say(scores_of(self.trainer, self.model, "test"))
         _say(f"pictures and plots: {self.run_folder / 'report'}    curves: tensorboard --logdir {self.run_folder}")
 
 

@@ -12,26 +12,31 @@ import yaml
 
 from gdino_lightning.errors import ConfigError, PromptError
 
+_OWNERS = ("model", "reference")  # keys that have phrases
+
 
 def check_phrases(arguments: Sequence[str]) -> None:
-    """Look at every `--model.phrases` and at `model.phrases` of every configuration.
+    """Look at the phrases of `model` and `reference`, on the command line and in every configuration.
 
     Raises:
         PromptError: If a class or wording is not text, or a class is named twice.
         ConfigError: If a configuration is no YAML or repeats a key.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--model.phrases", dest="phrases", action="append", default=[])
+    for owner in _OWNERS:
+        parser.add_argument(f"--{owner}.phrases", dest=owner, action="append", default=[])
     parser.add_argument("-c", "--config", action="append", default=[])
     given, _ = parser.parse_known_args([*arguments])
     for config in given.config:
         path = Path(config)
         if path.is_file():  # the parser says what is wrong with other paths
-            model = _load(_read(path), str(path))
-            section = model.get("model") if isinstance(model, dict) else None
-            _check(section.get("phrases") if isinstance(section, dict) else None, f"{path}: model.phrases")
-    for text in given.phrases:
-        _check(_load(text, "--model.phrases"), "--model.phrases")
+            settings = _load(_read(path), str(path))
+            for owner in _OWNERS:
+                section = settings.get(owner) if isinstance(settings, dict) else None
+                _check(section.get("phrases") if isinstance(section, dict) else None, f"{path}: {owner}.phrases")
+    for flag, texts in ((f"--{owner}.phrases", getattr(given, owner)) for owner in _OWNERS):
+        for text in texts:
+            _check(_load(text, flag), flag)
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -1,14 +1,12 @@
 """`gdino select`: which epoch of a run to use, and how far between the pretrained and the fine-tuned weights."""
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor
 from tqdm import tqdm
 
 from gdino_lightning.cli.finished_run import FinishedRun, epoch_of, open_checkpoint, write_checkpoint
@@ -16,18 +14,18 @@ from gdino_lightning.cli.parsers import LineParser
 from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.cli.runs import CHECKPOINTS
 from gdino_lightning.data.datamodule import DetectionDataModule
-from gdino_lightning.data.table import read_split
 from gdino_lightning.errors import ConfigError
-from gdino_lightning.evaluation.bootstrap import bootstrap_map
 from gdino_lightning.evaluation.calibration import Calibration, calibrate
 from gdino_lightning.evaluation.records import VAL_RECORDS, RecordSet, save_records
 from gdino_lightning.evaluation.selection import Candidate, Choice, choose, table
 from gdino_lightning.evaluation.weight_curve import plot_weight_curve
 from gdino_lightning.model.interpolate import interpolate_checkpoint
 from gdino_lightning.model.pretrained import CHECKPOINT_KEY, load_pretrained, read_checkpoint
+from gdino_lightning.training.callbacks.reference import Reference, ReferenceScore
 from gdino_lightning.training.module import GroundingDinoModule
 
 ALPHAS = tuple(step / 10 for step in range(11))
+REFERENCE_MAP = "val/reference/map"
 CURVE = Path("report") / "interpolation.png"  # in a run folder
 
 
@@ -45,13 +43,12 @@ def run_select(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.reference and not options.interpolate:
         raise ConfigError("--reference is scored along the curve: give --interpolate, too")
-    if options.reference_phrases and not options.reference:
-        raise ConfigError("--reference_phrases are those of --reference: give it, too")
     quiet()
     run = FinishedRun(options.run)
+    reference = _reference(run, options.reference, options.reference_phrases)
     chosen = _select_epoch(run)
     if options.interpolate:
-        _select_alpha(run, chosen, options.reference, options.reference_phrases)
+        _select_alpha(run, chosen, reference)
     else:
         print(f"next: gdino test --ckpt_path {run.folder / CHECKPOINTS / 'best.ckpt'}")
     return 0
@@ -76,10 +73,12 @@ def _parser() -> argparse.ArgumentParser:
         "--reference",
         type=Path,
         help="folder of another prepared dataset: of equally good mixtures the one with the best zero-shot mAP on its "
-        "validation part is taken, not the one nearest to the beginning",
+        "train/, which no training saw, is taken, not the one nearest to the beginning; null: the run's `reference`",
     )
     parser.add_argument(
-        "--reference_phrases", type=Path, help="YAML file, class: wording, of that dataset; by default its labels"
+        "--reference_phrases",
+        type=Path,
+        help="YAML file, class: wording, of that dataset; null: the run's, or its labels",
     )
     return parser
 
@@ -104,18 +103,30 @@ def _select_epoch(run: FinishedRun) -> Path:
     return best
 
 
-def _select_alpha(run: FinishedRun, best: Path, reference: Path | None, phrases: Path | None) -> None:
+def _reference(run: FinishedRun, root: Path | None, phrases: Path | None) -> Reference | None:
+    """Return the reference of the run with what the command line says instead."""
+    reference = Reference(str(root)) if root else run.reference
+    if phrases is not None and reference is None:
+        raise ConfigError("--reference_phrases: the run has no `reference`; give --reference, too")
+    if reference is None:
+        return None
+    chosen = reference if phrases is None else replace(reference, phrases=_read_phrases(phrases))
+    chosen.wordings()  # what is wrong with it must not show after an hour
+    return chosen
+
+
+def _select_alpha(run: FinishedRun, best: Path, reference: Reference | None) -> None:
     module, data, settings = open_checkpoint(best), run.data(), _settings(best)
     checkpoint = read_checkpoint(best)
     start = load_pretrained(run.config["model"]["weights"]).model.state_dict()
-    zero_shot = None if reference is None else _reference_score(run, best, reference, phrases)
+    if reference is not None:
+        run.add(ReferenceScore(reference))
     scored, known = [], []
     for alpha in tqdm(ALPHAS, desc="mixtures", unit="mixture", leave=False):
-        state = interpolate_checkpoint(checkpoint, start, alpha)["state_dict"]
-        module.load_state_dict(state)
+        module.load_state_dict(interpolate_checkpoint(checkpoint, start, alpha)["state_dict"])
         scored.append(_score(run, module, data, settings))
-        if zero_shot is not None:
-            known.append(zero_shot(state))
+        if reference is not None:
+            known.append(run.logged(REFERENCE_MAP))
     candidates = [each.candidate for each in scored]
     choice = choose(candidates, known or None)
     _show_curve(run, candidates, choice, known)
@@ -149,28 +160,6 @@ def _settings(checkpoint: Path) -> dict[str, Any]:
 def _hand_over(path: Path, checkpoint: dict[str, Any], calibration: Calibration) -> None:
     described = checkpoint[CHECKPOINT_KEY] | {"thresholds": calibration.to_plain()}
     write_checkpoint(path, checkpoint | {CHECKPOINT_KEY: described})
-
-
-def _reference_score(
-    run: FinishedRun, best: Path, root: Path, file: Path | None
-) -> Callable[[dict[str, Tensor]], float]:
-    """Return what scores weights on another dataset, with its own phrases."""
-    phrases = _labels(root) if file is None else _read_phrases(file)
-    saved = read_checkpoint(best)["hyper_parameters"] | {"phrases": phrases, "lora": None}
-    module, data = GroundingDinoModule(**saved, weights=str(best)), run.data(phrases, root)
-    return partial(_zero_shot, run, module, data)
-
-
-def _zero_shot(
-    run: FinishedRun, module: GroundingDinoModule, data: DetectionDataModule, state: dict[str, Tensor]
-) -> float:
-    module.load_state_dict(state)
-    found = run.validate(module, data)
-    return bootstrap_map(found.records, len(found.class_names), num_resamples=0).map.value
-
-
-def _labels(root: Path) -> dict[str, str | None]:
-    return dict.fromkeys(sorted({label for picture in read_split(root / "train") for label in picture.labels}))
 
 
 def _read_phrases(file: Path) -> dict[str, str | None]:

@@ -9,16 +9,7 @@ from gdino_lightning.cli.parsers import LineParser
 from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.data.world import Split
 from gdino_lightning.errors import ConfigError
-from gdino_lightning.evaluation.open_world import (
-    ROWS,
-    Answer,
-    Question,
-    answer,
-    ask_scene,
-    quiet_share,
-    row_of,
-    score_row,
-)
+from gdino_lightning.evaluation.open_world import ROWS, Answer, Question, answer, ask_scene, score_world
 from gdino_lightning.model.detector import GroundingDetector, Switches
 from gdino_lightning.model.pretrained import load_pretrained
 
@@ -41,7 +32,7 @@ def run_world(arguments: Sequence[str]) -> int:
     for weights in options.weights:
         for split in _SPLITS:
             answers = _answers(weights, split, options)
-            cells = [f"{value:.3f}" for value in _scores(answers, options.threshold)]
+            cells = [f"{value:.3f}" for value in score_world(answers, options.threshold).values()]
             print(f"| {' | '.join([weights, split, *cells])} |", flush=True)
     return 0
 
@@ -84,8 +75,3 @@ def _questions(weights: str, split: Split, options: argparse.Namespace) -> Itera
     size = (options.size, options.size)
     for index in tqdm(range(options.num_images), desc=f"{weights}, {split}", unit="scene", leave=False):
         yield ask_scene(options.seed, index, split, size, options.num_absent)
-
-
-def _scores(answers: Sequence[Answer], threshold: float) -> list[float]:
-    rows = [score_row([each for each in answers if row_of(each.phrase) == row]) for row in ROWS]
-    return [row.map_50 for row in rows] + [row.pooled_50 for row in rows] + [quiet_share(answers, threshold)]

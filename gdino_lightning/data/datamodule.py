@@ -16,7 +16,7 @@ from gdino_lightning.data.grounding import GroundedPicture, read_captions
 from gdino_lightning.data.loaders import CanvasLoaders, check_at_least, refuse_overfit_batches
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.sample import draw_sample
-from gdino_lightning.data.split import hold_out, split_names
+from gdino_lightning.data.split import hold_out, hold_out_stratified, split_names
 from gdino_lightning.data.table import CAPTIONS_NAME, TABLE_NAME, Picture, read_split
 from gdino_lightning.data.transforms import Augmentation
 from gdino_lightning.errors import ConfigError, DatasetError, listed
@@ -47,6 +47,8 @@ class DetectionDataModule(LightningDataModule):
         val: fraction of the training pictures held out for validation, or "test" to validate on the test
             split.
         val_seed: seed of the held-out part.
+        val_split: how it is drawn: `stratified`, with its share of every class's boxes, so that rare classes
+            are there to calibrate on, or `random`.
         batch_size: pictures in a training batch.
         eval_batch_size: pictures in an evaluation batch; null for `batch_size`.
         short_side: px that the short side of a picture becomes.
@@ -76,6 +78,7 @@ class DetectionDataModule(LightningDataModule):
         split_seed: int = 0,
         val: float | Literal["test"] = 0.1,
         val_seed: int = 0,
+        val_split: Literal["stratified", "random"] = "stratified",
         batch_size: int = 4,
         eval_batch_size: int | None = None,
         short_side: int = 800,
@@ -97,7 +100,7 @@ class DetectionDataModule(LightningDataModule):
         self._root = Path(root)
         self._source = source
         self._num_train, self._split_seed = num_train, split_seed
-        self._val, self._val_seed = val, val_seed
+        self._val, self._val_seed, self._val_split = val, val_seed, val_split
         self._loaders = CanvasLoaders(
             Sizing(short_side, long_side_max, canvas_multiple),
             train_short_sides or (),
@@ -225,7 +228,10 @@ class DetectionDataModule(LightningDataModule):
         """Names of the pictures of the training split that validate."""
         if self._val == "test":
             return set()
-        return set(hold_out([picture.name for picture in self._read("train")], self._val, self._val_seed)[1])
+        labels = {picture.name: picture.labels for picture in self._read("train")}
+        if self._val_split == "random":
+            return set(hold_out(labels, self._val, self._val_seed)[1])
+        return set(hold_out_stratified(labels, self._val, self._val_seed)[1])
 
     def _read(self, split: str) -> list[Picture]:
         """Read a split once and compare its labels with the classes; captions come with the training split."""

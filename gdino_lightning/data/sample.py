@@ -1,9 +1,6 @@
-"""The sample dataset: drawn faces with and without masks, annotated like the published face-mask dataset.
+"""Drawn datasets on the disk: PNG pictures and Pascal VOC XML as published, the same bytes for the same seed.
 
-Three classes, told apart by the face alone: `with_mask` (over nose and mouth, 55 % of the heads),
-`without_mask` (30 %) and `mask_weared_incorrect` (under the nose, 15 %). The published 79 / 18 / 3 % would
-leave too few of the rare class to learn and to score. Sizes, kinds of PNG and numbers of heads are in
-`drawing/plan.py`.
+What they show is in `subjects.py`; the sample dataset is that of faces with and without masks.
 """
 
 import json
@@ -11,7 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +17,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from gdino_lightning.data.drawing.plan import Plan, draw_picture, plan_picture
+from gdino_lightning.data.subjects import Drawn, Subject, draw, name_of
 from gdino_lightning.errors import DatasetError
 from gdino_lightning.files import refuse_unwritable, write_atomic
 
@@ -60,8 +57,10 @@ _OBJECT = """    <object>
 """
 
 
-def draw_sample(root: Path, *, num_images: int = 853, seed: int = 0, progress: bool = True) -> None:
-    """Draw the sample dataset into `root/images/*.png` and `root/annotations/*.xml` (Pascal VOC).
+def draw_sample(
+    root: Path, *, num_images: int = 853, seed: int = 0, subject: Subject = "masks", progress: bool = True
+) -> None:
+    """Draw a dataset into `root/images/*.png` and `root/annotations/*.xml` (Pascal VOC).
 
     Picture i follows from `seed` and i alone: the bytes are the same at every run and for every number of
     processes. Files that are there already are kept, so an interrupted run is finished by running it again.
@@ -70,6 +69,7 @@ def draw_sample(root: Path, *, num_images: int = 853, seed: int = 0, progress: b
         root: folder to make or to finish.
         num_images: number of pictures.
         seed: another seed draws another dataset.
+        subject: what is drawn: faces with and without masks, or scenes of the open world.
         progress: whether to show a progress bar.
 
     Raises:
@@ -81,26 +81,28 @@ def draw_sample(root: Path, *, num_images: int = 853, seed: int = 0, progress: b
     if seed < 0:
         raise DatasetError(f"seed is {seed}: use 0 or a positive whole number")
     with refuse_unwritable(root):
-        _claim(root, {"version": _VERSION, "seed": seed, "num_images": num_images})
-    missing = _missing(root, num_images)
+        _claim(root, _identity(subject, num_images, seed), {name_of(subject, i) for i in range(num_images)})
+    missing = _missing(root, subject, num_images)
     if missing:
-        _draw(root, seed, missing, workers=_workers(len(missing)), progress=progress)
+        _draw(root, subject, seed, missing, workers=_workers(len(missing)), progress=progress)
     logger.info("%s: %d pictures, %d of them drawn now", root, num_images, len(missing))
 
 
-def voc_xml(plan: Plan) -> str:
-    """Annotation of a planned picture, exactly as published."""
-    header = _HEADER.format(name=_name(plan.index), width=plan.width, height=plan.height)
-    objects = [_OBJECT.format(label=head.label, box=head.box) for head in plan.heads]
+def voc_xml(drawn: Drawn) -> str:
+    """Annotation of a drawn picture, exactly as published."""
+    height, width, _ = drawn.pixels.shape
+    header = _HEADER.format(name=drawn.name, width=width, height=height)
+    objects = [_OBJECT.format(label=label, box=box) for label, box in drawn.boxes]
     return "".join((header, *objects, "</annotation>"))
 
 
-def _name(index: int) -> str:
-    return f"maksssksksss{index}"
+def _identity(subject: Subject, num_images: int, seed: int) -> dict[str, object]:
+    identity: dict[str, object] = {"version": _VERSION, "seed": seed, "num_images": num_images}
+    return identity if subject == "masks" else identity | {"subject": subject}  # masks were there before subjects
 
 
-def _claim(root: Path, identity: dict[str, int]) -> None:
-    """Mark a folder as this sample's; refuse one that holds anything else."""
+def _claim(root: Path, identity: Mapping[str, object], names: Set[str]) -> None:
+    """Mark a folder as the one of a sample, with its names of files; refuse one that holds anything else."""
     fix = "choose another --root or delete this folder"
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root}: is a file, not a folder: choose another --root")
@@ -112,9 +114,7 @@ def _claim(root: Path, identity: dict[str, int]) -> None:
             raise DatasetError(f"{marker}: not a sample's marker ({error}): {fix}") from error
         if found != identity:
             raise DatasetError(f"{root}: holds another sample ({found} instead of {identity}): {fix}")
-        expected = {_name(index) for index in range(identity["num_images"])}
-    else:
-        expected = set()
+    expected = names if marker.exists() else set()
     for folder, suffix in _FOLDERS.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
         for path in sorted((root / folder).iterdir()):
@@ -126,9 +126,9 @@ def _claim(root: Path, identity: dict[str, int]) -> None:
         write_atomic(marker, (json.dumps(identity) + "\n").encode())
 
 
-def _missing(root: Path, num_images: int) -> list[int]:
+def _missing(root: Path, subject: Subject, num_images: int) -> list[int]:
     there = {folder: {path.stem for path in (root / folder).iterdir()} for folder in _FOLDERS}
-    return [i for i in range(num_images) if any(_name(i) not in stems for stems in there.values())]
+    return [i for i in range(num_images) if any(name_of(subject, i) not in stems for stems in there.values())]
 
 
 def _workers(pictures: int) -> int:
@@ -136,25 +136,31 @@ def _workers(pictures: int) -> int:
     return 1 if pictures <= _FEW else min(cores, _MOST_WORKERS)
 
 
-def _draw(root: Path, seed: int, indices: Sequence[int], *, workers: int, progress: bool) -> None:
+def _draw(root: Path, subject: Subject, seed: int, indices: Sequence[int], *, workers: int, progress: bool) -> None:
     done = _draw_here if workers == 1 else partial(_draw_in_processes, workers=workers)
-    bar = tqdm(done(root, seed, indices), total=len(indices), desc="draw", unit="picture", disable=not progress)
+    bar = tqdm(
+        done(partial(_draw_one, root, subject, seed), indices),
+        total=len(indices),
+        desc="draw",
+        unit="picture",
+        disable=not progress,
+    )
     for _ in bar:
         pass
 
 
-def _draw_here(root: Path, seed: int, indices: Sequence[int]) -> Iterator[int]:
+def _draw_here(draw_one: Callable[[int], None], indices: Sequence[int]) -> Iterator[int]:
     with _one_thread():
         for index in indices:
-            _draw_one(root, seed, index)
+            draw_one(index)
             yield index
 
 
-def _draw_in_processes(root: Path, seed: int, indices: Sequence[int], workers: int) -> Iterator[int]:
+def _draw_in_processes(draw_one: Callable[[int], None], indices: Sequence[int], workers: int) -> Iterator[int]:
     context = multiprocessing.get_context("spawn")  # forking a process that has threads can hang
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
-        futures = {pool.submit(_draw_one, root, seed, index): index for index in indices}
+        futures = {pool.submit(draw_one, index): index for index in indices}
         for future in as_completed(futures):
             future.result()
             yield futures[future]
@@ -177,10 +183,10 @@ def _one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def _draw_one(root: Path, seed: int, index: int) -> None:
-    plan = plan_picture(seed, index)
-    colours = cv2.COLOR_RGBA2BGRA if plan.channels == 4 else cv2.COLOR_RGB2BGR
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(draw_picture(plan), colours), _PNG_OPTIONS)
+def _draw_one(root: Path, subject: Subject, seed: int, index: int) -> None:
+    drawn = draw(subject, seed, index)
+    colours = cv2.COLOR_RGBA2BGRA if drawn.pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(drawn.pixels, colours), _PNG_OPTIONS)
     with refuse_unwritable(root):
-        write_atomic(root / "images" / f"{_name(index)}.png", encoded.tobytes())
-        write_atomic(root / "annotations" / f"{_name(index)}.xml", voc_xml(plan).encode())
+        write_atomic(root / "images" / f"{drawn.name}.png", encoded.tobytes())
+        write_atomic(root / "annotations" / f"{drawn.name}.xml", voc_xml(drawn).encode())

@@ -143,6 +143,24 @@ def score_row(answers: Sequence[Answer]) -> RowScore:
     )
 
 
+def score_world(answers: Sequence[Answer], threshold: float) -> dict[str, float]:
+    """Score the answers to one sort of scenes.
+
+    Args:
+        answers: All of them.
+        threshold: Score from which a box counts as found.
+
+    Returns:
+        `map_50/<row>` for each of `ROWS`, then `pooled_50/<row>` for each, then `quiet`: the `quiet_share`.
+    """
+    rows = {row: score_row([each for each in answers if row_of(each.phrase) == row]) for row in ROWS}
+    return {
+        **{f"map_50/{name}": row.map_50 for name, row in rows.items()},
+        **{f"pooled_50/{name}": row.pooled_50 for name, row in rows.items()},
+        "quiet": quiet_share(answers, threshold),
+    }
+
+
 def quiet_share(answers: Sequence[Answer], threshold: float) -> float:
     """Share of absent phrases of which no box scores `threshold` or more; 1 where none was asked for."""
     best = [each.best for each in answers if not len(each.truth)]

@@ -3,32 +3,19 @@
 mAP hardly sees it: boxes that come after the last true one in the ranking cost nothing. So it is counted here, where
 users look.
 
-Letters: M pictures, C classes, K detections of all pictures at the working point.
+Letters: I pictures, C classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from gdino_lightning.evaluation.records import (
-    NO_TRUTH,
-    Flags,
-    Floats,
-    Ints,
-    PictureRecord,
-    ious,
-    match,
-    num_truths,
-)
+from gdino_lightning.evaluation.records import Floats, Ints, PictureRecord, num_truths
 from gdino_lightning.evaluation.reliability import UNDEFINED
-from gdino_lightning.evaluation.working_point import at_working_point
+from gdino_lightning.evaluation.working_point import Found
 from gdino_lightning.inference.thresholds import Thresholds
 
-MATCH_IOU = 0.5
 _MEASURES = (
     "boxes_per_object",
     "false_positives",
@@ -47,7 +34,10 @@ def over_detection_names(class_names: Sequence[str]) -> list[str]:
 
 
 def over_detection(
-    records: Sequence[PictureRecord], class_names: Sequence[str], thresholds: Thresholds
+    records: Sequence[PictureRecord],
+    class_names: Sequence[str],
+    thresholds: Thresholds,
+    found: Found | None = None,
 ) -> dict[str, float]:
     """Measure over-detection at the working point, of all classes together and of each.
 
@@ -58,6 +48,7 @@ def over_detection(
         records: Pictures, with all their detections.
         class_names: The classes, in the order of the labels.
         thresholds: Which detections are shown.
+        found: `Found.at` of these, where it is known.
 
     Returns:
         Measures of all classes by `over/<measure>` and of one class by `over/<measure>/<class>`; never NaN, and
@@ -70,62 +61,15 @@ def over_detection(
         - `empty_false_positives`, `empty_miss_score`: misses for each picture without objects and their mean score;
           of a class, over the pictures without objects of that class.
     """
-    found = _found(records, thresholds)
+    found = found or Found.at(records, thresholds)
     objects = np.array([num_truths([record], len(class_names)) for record in records]).reshape(-1, len(class_names))
     rows = [_measures(found, objects.sum(axis=1))]
     rows += [_measures(found.select(found.labels == label), of_class) for label, of_class in enumerate(objects.T)]
     return dict(zip(over_detection_names(class_names), chain.from_iterable(rows), strict=True))
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The detections of all pictures at the working point; every attribute has shape (K,).
-
-    Attributes:
-        pictures: Index of the picture among the records.
-        labels: Class index.
-        scores: Score in 0..1.
-        hits: Matched to an object.
-        duplicates: Not matched, but on an object that another detection has.
-    """
-
-    pictures: Ints
-    labels: Ints
-    scores: Floats
-    hits: Flags
-    duplicates: Flags
-
-    def select(self, keep: Flags) -> "_Found":
-        return _Found(self.pictures[keep], self.labels[keep], self.scores[keep], self.hits[keep], self.duplicates[keep])
-
-
-def _found(records: Sequence[PictureRecord], thresholds: Thresholds) -> _Found:
-    shown = [at_working_point(record, thresholds) for record in records]
-    pictures = [np.full(len(record.labels), index) for index, record in enumerate(shown)]
-    hits = _joined([match(record, MATCH_IOU) != NO_TRUTH for record in shown], np.bool_)
-    return _Found(
-        pictures=_joined(pictures, np.int64),
-        labels=_joined([record.labels for record in shown], np.int64),
-        scores=_joined([record.scores for record in shown], np.float32),
-        hits=hits,
-        duplicates=_joined([_on_object(record) for record in shown], np.bool_) & ~hits,
-    )
-
-
-def _joined(parts: Sequence[npt.NDArray[Any]], dtype: type[np.generic]) -> npt.NDArray[Any]:
-    return np.concatenate([np.zeros(0, dtype), *parts])  # there may be no part
-
-
-def _on_object(record: PictureRecord) -> Flags:
-    """Tell of each detection whether it overlaps an object of its class."""
-    same_class = record.labels[:, None] == record.truth_labels[None]
-    overlaps = ious(record.boxes, record.truth_boxes) >= MATCH_IOU
-    found: Flags = (overlaps & same_class).any(axis=1)
-    return found
-
-
-def _measures(found: _Found, objects: Ints) -> tuple[float, ...]:
-    """Return the values of `_MEASURES`; `objects` (M,) says how many each picture has, of the classes of `found`."""
+def _measures(found: Found, objects: Ints) -> tuple[float, ...]:
+    """Return the values of `_MEASURES`; `objects` (I,) says how many each picture has, of the classes of `found`."""
     empty = objects == 0
     on_empty = empty[found.pictures]  # all of them are misses
     return (

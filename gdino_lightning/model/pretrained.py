@@ -68,8 +68,9 @@ def load_pretrained(weights: str | Path) -> Pretrained:
     """Load weights from any accepted source.
 
     Args:
-        weights: `nano` (the pretrained miniature) or `nano-random`, a Lightning checkpoint (.ckpt), a run folder (its best checkpoint), an adapter
-            (.adapter.safetensors), a Hugging Face folder, or a hub id such as `IDEA-Research/grounding-dino-tiny`.
+        weights: `nano` (the pretrained miniature) or `nano-random`, a Lightning checkpoint (.ckpt), a run folder (its
+            best checkpoint), an adapter (.adapter.safetensors), a Hugging Face folder, or a hub id such as
+            `IDEA-Research/grounding-dino-tiny`.
 
     Raises:
         CheckpointError: If the weights are missing, damaged, of another model, or the hub cannot be reached.

@@ -101,6 +101,14 @@ class Questioner:
             )
         return _asked(batch, [_question(batch.targets, [chunk] * len(batch.targets)) for chunk in self.chunks])
 
+    def prompts(self, phrases: Sequence[str]) -> list[Prompt]:
+        """Return the prompts that ask for other phrases than the classes', in as few chunks as they fit in.
+
+        Raises:
+            PromptError: If a phrase cannot be used or is too long.
+        """
+        return Vocabulary(phrases, self._tokenizer).chunks(self._max_tokens)
+
     def check(self, captions: Mapping[str, Caption]) -> None:
         """Tokenize captions, given by the place where they stand.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
 from gdino_lightning.evaluation.over_detection import over_detection, over_detection_names
 from gdino_lightning.evaluation.records import PictureRecord
-from gdino_lightning.evaluation.working_point import working_names, working_scores
+from gdino_lightning.evaluation.working_point import Found, working_names, working_scores
 from gdino_lightning.inference.thresholds import Thresholds
 from gdino_lightning.training.criterion import Losses
 
@@ -97,8 +97,8 @@ class ScoredModule(LightningModule):
         """Return mAP and what the working point is like by key, equal on all ranks, and start the metric anew."""
         names, records = metric.class_names, metric.records()
         thresholds = self.thresholds or Thresholds.fixed(len(names))
-        point = over_detection(records, names, thresholds) | working_scores(records, names, thresholds)
-        values = {**metric.compute(), **point}
+        split = (records, names, thresholds, Found.at(records, thresholds))
+        values = {**metric.compute(), **over_detection(*split), **working_scores(*split)}
         metric.reset()
         self.last_records[stage] = records
         return {

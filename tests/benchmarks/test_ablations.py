@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from benchmarks import _training, ablations
+from benchmarks import _measures, _training, ablations
 from benchmarks._runs import Result, RunError, Variant, flags, gdino, read_results
 from benchmarks._tables import METRICS, Spread, differences, markdown, report, summarise
 from gdino_lightning import cli
@@ -89,8 +89,8 @@ class FakeProgram:
 def program(monkeypatch) -> FakeProgram:
     fake = FakeProgram()
     monkeypatch.setattr(_training, "gdino", fake)
-    monkeypatch.setattr(ablations, "draw_dataset", lambda root, num_images: None)
-    monkeypatch.setattr(ablations, "model_defaults", lambda: fake.defaults)
+    monkeypatch.setattr(_measures, "draw_dataset", lambda root, num_images: None)
+    monkeypatch.setattr(_measures, "model_defaults", lambda: fake.defaults)
     return fake
 
 
@@ -351,7 +351,7 @@ def test_a_row_is_really_trained_and_scored(drawn, run, monkeypatch, capsys):
         assert cli.main([verb, *flags(arguments)]) == 0
 
     monkeypatch.setattr(_training, "gdino", in_this_process)
-    monkeypatch.setattr(ablations, "draw_dataset", lambda root, num_images: None)
+    monkeypatch.setattr(_measures, "draw_dataset", lambda root, num_images: None)
     assert run("--variants=all on,match1_loss2", "--seeds=0", "--epochs=1", f"--root={drawn}") == 0
     printed = capsys.readouterr().out
     for name in ("all on", "match1_loss2", "mean", "max"):

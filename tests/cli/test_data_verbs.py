@@ -96,3 +96,12 @@ def test_prepare_splits_as_asked(source, capsys):
     assert "kept together" not in printed["random"]
     assert "split      grouped: 0 groups of near-identical pictures kept together" in printed["grouped"]
     assert "split      stratified: classes in equal shares" in printed["stratified"]
+
+
+def test_the_world_is_drawn_and_prepared_as_the_last_line_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", "--subject", "world", "--num_images", "3"]) == 0
+    following = capsys.readouterr().out.splitlines()[-1]
+    assert following == "next: gdino prepare --source data/world-source --root data/world"
+    assert main([*following.split()[2:], "--num_train", "2"]) == 0
+    assert (tmp_path / "data" / "world" / "train" / "annotations.csv").is_file()

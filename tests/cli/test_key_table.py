@@ -6,11 +6,12 @@ import pytest
 
 from gdino_lightning.cli import LIGHTNING_VERBS, main
 from gdino_lightning.data.datamodule import DetectionDataModule
+from gdino_lightning.training.callbacks import Reference
 from gdino_lightning.training.module import GroundingDinoModule
 
-MAX_LINES = 130
+MAX_LINES = 150
 LINKED = {"--data.phrases"}  # follows model.phrases and cannot be given
-OWNERS = {"model": GroundingDinoModule, "data": DetectionDataModule}
+OWNERS = {"model": GroundingDinoModule, "data": DetectionDataModule, "reference": Reference}
 
 
 @pytest.mark.parametrize("verb", LIGHTNING_VERBS)

@@ -37,7 +37,7 @@ def failure(capsys, *arguments: str) -> str:
 def test_the_static_table_of_verbs_is_what_the_parsers_offer():
     offered = lightning_verbs.GdinoCLI.subcommands()
     assert set(LIGHTNING_VERBS) == set(offered)
-    assert set(VERBS) == {*offered, "sample", "prepare", "inspect", "world", "pretrain", "select", "compare"}
+    assert set(VERBS) == {*offered, "sample", "prepare", "inspect", "world", "pretrain", "select", "compare", "phrases"}
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -30,6 +30,15 @@ def test_what_yaml_reads_as_something_else_than_text_is_refused_as_a_flag_and_in
         check_phrases(["fit", "--config", str(file)])
 
 
+def test_the_phrases_of_a_reference_are_looked_at_too(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("model: {phrases: [cup]}\nreference:\n  phrases: {no: cup}\n")
+    with pytest.raises(PromptError, match=r"x\.yaml: reference\.phrases: YAML reads False as bool"):
+        check_phrases(["fit", f"--config={file}"])
+    with pytest.raises(ConfigError, match=r"--reference\.phrases line 1: cup is given twice"):
+        check_phrases(["--reference.phrases={cup: a, cup: b}"])
+
+
 def test_a_class_that_is_named_twice_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"--model\.phrases line 1: cup is given twice"):
         check_phrases(["--model.phrases={cup: a, cup: b}"])

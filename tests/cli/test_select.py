@@ -1,17 +1,15 @@
 """`gdino select` on a finished run: what it scores, writes and refuses."""
 
-import csv
-
 import pytest
 import torch
 import yaml
-from verb_runs import CLASSES, failure, rows, run_printed
+from verb_runs import CLASSES, failure, fit_arguments, rows, run_printed
 
 from gdino_lightning.cli import main, select_verb
-from gdino_lightning.data.table import COLUMNS
 from gdino_lightning.evaluation.calibration import THRESHOLDS_NAME, calibrate
 from gdino_lightning.evaluation.records import VAL_RECORDS, load_records
 from gdino_lightning.model.pretrained import load_pretrained
+from gdino_lightning.training.callbacks import Reference
 
 PREFIX = "detector.model."
 
@@ -51,11 +49,11 @@ def test_every_kept_epoch_is_scored_as_fit_did_and_the_chosen_one_is_handed_over
 
 
 @pytest.mark.slow
-def test_interpolation_writes_the_chosen_mixture_and_test_takes_it(copied, drawn, monkeypatch):
+def test_interpolation_writes_the_chosen_mixture_and_test_takes_it(copied, world, monkeypatch):
     monkeypatch.setattr(select_verb, "ALPHAS", (0.0, 0.5, 1.0))
     phrases = copied.home / "phrases.yaml"
-    phrases.write_text("with_mask: a masked head\nwithout_mask: a bare face\nmask_weared_incorrect: a slipped mask\n")
-    reference = [f"--reference={drawn}", f"--reference_phrases={phrases}"]
+    phrases.write_text("cup: a mug\nbottle:\n")
+    reference = [f"--reference={world}", f"--reference_phrases={phrases}"]
     printed = run_printed("select", "--run=runs/sample", "--interpolate", *reference).splitlines()
     curve = [cells(line) for line in printed if line.startswith("| alpha")]
     assert [each[0] for each in curve] == ["alpha 0.0", "alpha 0.5", "alpha 1.0"]
@@ -67,7 +65,8 @@ def test_interpolation_writes_the_chosen_mixture_and_test_takes_it(copied, drawn
     alpha = float(chosen.removeprefix("alpha "))
     path = copied.run / "checkpoints" / f"interpolated-{alpha:.2f}.ckpt"
     mixed, best = load(path), load(copied.run / "checkpoints" / "best.ckpt")
-    for name, weight in load_pretrained("nano-random").model.state_dict().items():
+    start = yaml.safe_load((copied.run / "config.yaml").read_text())["model"]["weights"]
+    for name, weight in load_pretrained(start).model.state_dict().items():
         end = best["state_dict"][PREFIX + name]
         if weight.is_floating_point():
             torch.testing.assert_close(mixed["state_dict"][PREFIX + name], weight + alpha * (end - weight))
@@ -86,16 +85,51 @@ def test_what_is_no_run_or_cannot_be_is_refused_by_name(tmp_path, monkeypatch, c
     (run / "checkpoints" / "epoch-00.ckpt").touch()
     assert "no data.root" in failure(capfd, "select", "--run=run")
     assert "--interpolate" in failure(capfd, "select", "--run=run", "--reference=data")
-    assert "--reference:" in failure(capfd, "select", "--run=run", "--interpolate", "--reference_phrases=a.yaml")
+    (run / "config.yaml").write_text("data: {root: data}\ntrainer: {accelerator: cpu}\n")
+    assert "--reference, too" in failure(capfd, "select", "--run=run", "--interpolate", "--reference_phrases=a.yaml")
+    assert "data/train/annotations.csv" in failure(capfd, "select", "--run=run", "--interpolate", "--reference=data")
 
 
-def test_the_phrases_of_a_reference_are_its_labels_or_what_a_file_says(tmp_path, drawn):
-    assert select_verb._labels(drawn) == dict.fromkeys(sorted(CLASSES))
-    with (drawn / "train" / "annotations.csv").open() as file:
-        assert set(select_verb._labels(drawn)) == {row[COLUMNS[0]] for row in csv.DictReader(file)}
+class Run:
+    """A finished run as far as its reference goes."""
+
+    def __init__(self, reference: Reference | None) -> None:
+        self.reference = reference
+
+
+def test_the_reference_is_that_of_the_run_unless_the_command_line_says_otherwise(tmp_path, world):
+    own = Reference(str(world), phrases=["cup"], num_pictures=3)
     file = tmp_path / "phrases.yaml"
-    file.write_text("dog: a small dog\ncat:\n")
-    assert select_verb._read_phrases(file) == {"dog": "a small dog", "cat": None}
+    file.write_text("cup: a small mug\nbottle:\n")
+    assert select_verb._reference(Run(None), None, None) is None
+    assert select_verb._reference(Run(own), None, None) == own
+    assert select_verb._reference(Run(own), world, None) == Reference(str(world))
+    asked = {"cup": "a small mug", "bottle": None}
+    assert select_verb._reference(Run(own), None, file) == Reference(str(world), asked, num_pictures=3)
+    assert select_verb._reference(Run(None), world, file) == Reference(str(world), asked)
+
+
+@pytest.mark.slow
+def test_without_flags_the_curve_shows_what_the_run_logged_of_its_own_reference(world, drawn, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(select_verb, "ALPHAS", (0.0, 1.0))
+    watched = ["--model.weights=nano", f"--reference.root={world}", "--reference.num_pictures=6"]
+    larger = ["--data.short_side=128", "--data.long_side_max=128"]
+    run_printed(
+        *fit_arguments(drawn),
+        *watched,
+        *larger,
+        "--trainer.max_epochs=1",
+        "--trainer.callbacks=[]",
+        "--trainer.callbacks+=gdino_lightning.training.callbacks.EpochCheckpoints",
+    )
+    printed = run_printed("select", "--run=runs/latest", "--interpolate").splitlines()
+    curve = [cells(line) for line in printed if line.startswith("| alpha")]
+    before, after = [
+        float(row["val/reference/map"]) for row in rows(tmp_path / "runs/latest") if row["val/reference/map"]
+    ]
+    assert before > 0.1
+    assert [each[5] for each in curve] == [f"{before:.3f}", f"{after:.3f}"]
 
 
 @pytest.mark.parametrize("text", ["- dog", "a: [", None])

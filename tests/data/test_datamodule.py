@@ -1,7 +1,9 @@
 import logging
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import prepared_factory
 import pytest
 import torch
 import yaml
@@ -12,6 +14,7 @@ from gdino_lightning.data import datamodule as datamodule_file
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.sample import draw_sample
+from gdino_lightning.data.split import hold_out
 from gdino_lightning.data.table import COLUMNS
 from gdino_lightning.errors import ConfigError, DatasetError
 
@@ -74,6 +77,30 @@ def test_the_held_out_part_follows_from_its_seed(root):
     assert sorted(names(loaders(root)[1])) == sorted(names(loaders(root)[1]))
     parts = {tuple(sorted(names(loaders(root, val_seed=seed)[1]))) for seed in range(4)}
     assert len(parts) > 1
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """40 training pictures of a common class; a fifth of them have a rare one as well."""
+    common, rare = ("with_mask", (1, 1, 9, 9)), ("without_mask", (5, 5, 20, 20))
+    boxes = {f"p{number:02}.png": [common, rare][: 1 + (number % 5 == 0)] for number in range(40)}
+    prepared_factory.write_split(tmp_path / "data" / "train", boxes)
+    prepared_factory.write_split(tmp_path / "data" / "test", {"p00.png": [common]})
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_held_out_part_has_its_share_of_a_rare_class(uneven, seed):
+    """A fourth of the pictures, and so 2 of the 8 with the rare class, whatever the seed."""
+    _, val = loaders(uneven, val=0.25, val_seed=seed)
+    labels = Counter(label for batch in val for target in batch.targets for label in target.labels.tolist())
+    assert labels == {0: 10, 1: 2}
+
+
+def test_a_random_part_is_that_of_the_names_alone(uneven):
+    parts = [names(loaders(uneven, val=0.25, val_seed=seed, val_split="random")[1]) for seed in range(6)]
+    assert [sorted(part) for part in parts] == [hold_out(all_names("p", 40), 0.25, seed)[1] for seed in range(6)]
+    assert {sum(int(name[1:3]) % 5 == 0 for name in part) for part in parts} != {2}  # the share is up to chance
 
 
 def test_validation_on_the_test_split(root):

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from gdino_lightning.data import sample
-from gdino_lightning.data.drawing.heads import sketch_head
-from gdino_lightning.data.drawing.plan import Head, Plan, plan_picture
+from gdino_lightning.data.drawing.plan import plan_picture
+from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.sample import draw_sample, voc_xml
+from gdino_lightning.data.subjects import Drawn
+from gdino_lightning.data.table import read_split
+from gdino_lightning.data.world import draw_scene
 from gdino_lightning.errors import DatasetError
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -212,14 +215,37 @@ def test_annotations_hold_the_planned_boxes(forty):
 
 
 def test_xml_is_the_published_format():
-    head = Head(sketch_head(np.random.default_rng(0), "without_mask"), 100.0, (100.0, 200.0), (59, 131, 164, 238))
-    plan = Plan(seed=0, index=7, width=400, height=267, bits=8, channels=4, heads=(head,))
-    assert voc_xml(plan) == PUBLISHED
+    pixels = np.zeros((267, 400, 4), np.uint8)
+    assert voc_xml(Drawn("maksssksksss7", pixels, (("without_mask", (59, 131, 164, 238)),))) == PUBLISHED
 
 
 def test_xml_of_a_negative_has_no_object():
-    plan = Plan(seed=0, index=7, width=400, height=267, bits=8, channels=4, heads=())
-    assert voc_xml(plan) == re.sub(r"    <object>.*</object>\n", "", PUBLISHED, flags=re.DOTALL)
+    drawn = Drawn("maksssksksss7", np.zeros((267, 400, 4), np.uint8), ())
+    assert voc_xml(drawn) == re.sub(r"    <object>.*</object>\n", "", PUBLISHED, flags=re.DOTALL)
+
+
+def test_scenes_of_the_world_are_stored_with_the_kind_and_the_place_of_every_thing(tmp_path):
+    draw_sample(tmp_path / "source", num_images=8, seed=2, subject="world", progress=False)
+    prepare(tmp_path / "source", tmp_path / "data", num_train=5, progress=False)
+    found = {picture.name: picture for part in ("train", "test") for picture in read_split(tmp_path / "data" / part)}
+    assert sorted(found) == [f"scene{index}.png" for index in range(8)]
+    for index in range(8):
+        picture = found[f"scene{index}.png"]
+        scene = draw_scene(2, index, "seen", (picture.height, picture.width))
+        stored = cv2.imread(str(tmp_path / "source" / "images" / picture.name))[..., ::-1]
+        assert np.array_equal(stored, scene.image)
+        assert list(picture.labels) == [thing.kind for thing in scene.objects]
+        assert picture.boxes_px == pytest.approx(np.array([thing.box_px for thing in scene.objects]), abs=0.5)
+
+
+def test_bytes_of_scenes_do_not_depend_on_processes_and_a_folder_keeps_its_subject(tmp_path, monkeypatch):
+    draw_sample(tmp_path / "a", num_images=4, subject="world", progress=False)
+    monkeypatch.setattr(sample, "_workers", lambda pictures: 2)
+    draw_sample(tmp_path / "b", num_images=4, subject="world", progress=False)
+    assert len(digests(tmp_path / "a")) == 8
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    with pytest.raises(DatasetError, match="holds another sample"):
+        make(tmp_path / "a", 4)
 
 
 @pytest.mark.shared

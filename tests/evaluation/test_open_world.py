@@ -6,7 +6,15 @@ import torch
 from gdino_lightning.data.canvas import normalise_on_canvas
 from gdino_lightning.data.world import Phrase, Relation, matches, may_match
 from gdino_lightning.errors import PromptError
-from gdino_lightning.evaluation.open_world import Answer, answer, ask_scene, quiet_share, row_of, score_row
+from gdino_lightning.evaluation.open_world import (
+    Answer,
+    answer,
+    ask_scene,
+    quiet_share,
+    row_of,
+    score_row,
+    score_world,
+)
 from gdino_lightning.inference.ask import Asker
 from gdino_lightning.inference.postprocess import Detections
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
@@ -84,6 +92,24 @@ def test_absent_phrases_are_quiet_below_the_threshold():
     ]
     assert quiet_share(answers, 0.35) == pytest.approx(2 / 3)
     assert quiet_share(answers[:1], 0.35) == 1
+
+
+def test_all_sorts_of_phrases_are_scored_apart():
+    answers = [
+        told(0, "cup", [HERE], [(0.9, HERE)]),
+        told(0, "cup", [HERE], [(0.9, THERE)], colour="red"),  # elsewhere
+        told(0, "fish", [], [(0.4, THERE)], colour="blue"),
+        told(0, "tree"),
+    ]
+    assert score_world(answers, 0.35) == {
+        "map_50/kind": pytest.approx(1),
+        "map_50/attribute": pytest.approx(0),
+        "map_50/relation": -1,
+        "pooled_50/kind": pytest.approx(1),
+        "pooled_50/attribute": pytest.approx(0),
+        "pooled_50/relation": -1,
+        "quiet": 0.5,
+    }
 
 
 def test_each_thing_is_asked_for_once_and_absent_phrases_name_nothing():

@@ -7,6 +7,7 @@ import pytest
 from hand_made_records import record
 
 from gdino_lightning.evaluation.over_detection import over_detection, over_detection_names
+from gdino_lightning.evaluation.working_point import Found, working_scores
 from gdino_lightning.inference.thresholds import Thresholds
 
 LEFT, RIGHT = (0, 0, 10, 10), (50, 0, 60, 10)
@@ -156,6 +157,15 @@ def test_counts_equal_those_of_plain_loops(seed):
         assert values[f"over/boxes_per_object/{name}"] == pytest.approx(boxes / objects)
         assert values[f"over/false_positives/{name}"] == pytest.approx(misses / 12)
         assert values[f"over/duplicates/{name}"] == pytest.approx(duplicates / objects)
+
+
+def test_one_look_at_the_working_point_serves_both_measures(monkeypatch):
+    records = [scattered(np.random.default_rng(2), 3, 30, 2, index) for index in range(6)]
+    split = (records, ["a", "b"], Thresholds((0.2, 0.5), (0.9, 0.7)))
+    alone = over_detection(*split) | working_scores(*split)
+    found = Found.at(records, split[2])
+    monkeypatch.setattr(Found, "at", None)
+    assert over_detection(*split, found) | working_scores(*split, found) == alone
 
 
 def test_the_order_of_pictures_changes_nothing_and_a_picture_twice_changes_no_mean():

@@ -7,6 +7,7 @@ from gdino_lightning.training.callbacks.early_stopping import GuardedEarlyStoppi
 from gdino_lightning.training.callbacks.ema import RampedEMA
 from gdino_lightning.training.callbacks.pictures import DetectionPictures
 from gdino_lightning.training.callbacks.predictions import PredictionsCSV
+from gdino_lightning.training.callbacks.reference import Reference, ReferenceScore
 from gdino_lightning.training.callbacks.report import RunReport
 from gdino_lightning.training.callbacks.results import ResultsPlot
 from gdino_lightning.training.callbacks.store_records import StoreRecords
@@ -19,6 +20,8 @@ __all__ = [
     "GuardedEarlyStopping",
     "PredictionsCSV",
     "RampedEMA",
+    "Reference",
+    "ReferenceScore",
     "ResultsPlot",
     "RunReport",
     "StoreRecords",

@@ -30,6 +30,7 @@ _AP_NAMES = {
     "map_medium": "mAP, medium",
     "map_large": "mAP, large",
 }
+_REFERENCE_NAMES = {f"reference/{key}": _AP_NAMES[key] for key in ("map", "map_50")}
 _POINT_NAMES = {
     "working/f1": "F1",
     "working/ece": "calibration error",
@@ -129,6 +130,7 @@ def report_page(
         sections=[
             _change_section(history, subject),
             _curves_section(history),
+            *_forgetting_section(history),
             precision_recall_section(subject),
             confusion_section(subject),
             sizes_section(subject, scores),
@@ -204,6 +206,34 @@ def _curves_section(history: RunHistory) -> Section:
         for name, panel in panels.items()
     ]
     return Section("Curves", "From metrics.csv; AP on validation. Stars: before training.", pictures)
+
+
+def _forgetting_section(history: RunHistory) -> list[Section]:
+    """What is still known of the reference; nothing of a run without one."""
+    lines = history.lines({f"val/{key}": f"reference, {name}" for key, name in _REFERENCE_NAMES.items()})
+    if not lines:
+        return []
+    ends = (history.curves.of(f"val/{key}") for key in _REFERENCE_NAMES)
+    columns = [
+        history.before,
+        history.after,
+        {key: value for key, end in zip(_REFERENCE_NAMES, ends, strict=True) for value in end.values()},
+        history.test,
+    ]
+    rows = [
+        (name, *(number(scores.get(key, math.nan)) for scores in columns)) for key, name in _REFERENCE_NAMES.items()
+    ]
+    panel = Panel("mAP", [*lines, *history.lines({"val/map": "validation, mAP, IoU .50:.95"}, coloured=False)], (0, 1))
+    plot = plots.png(plots.curves_plot([panel], history.trained))
+    header = ("measure", "before training", "chosen epoch", "last epoch", "on its test pictures")
+    return [
+        Section(
+            "Forgetting",
+            "Zero-shot on the reference, a dataset that training never saw, with its own phrases.",
+            [Picture("forgetting", plot, "mAP on the reference and on validation over epochs of training.")],
+            [Table("Scores on the reference", header, rows)],
+        )
+    ]
 
 
 def _over_history(history: RunHistory) -> list[Picture]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from gdino_lightning.errors import ConfigError
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger, Row, read_metrics
 
+_MAP = ("val/map", "val/map_50", "val/map_75", "val/reference/map", "val/reference/map_50")
 _SIZES = ("val/map_small", "val/map_medium", "val/map_large")
 _OVER_DETECTION = {
     "boxes_per_object": "boxes per object",
@@ -22,7 +23,12 @@ _OVER_DETECTION = {
     "miss_score": "mean score of misses",
 }
 _ALL = "all"  # label of the measures of all classes
-_MAYBE_UNDEFINED = ("val/map", "val/over/", "val/working/")  # COCO's -1 where there is nothing to measure
+_MAYBE_UNDEFINED = (
+    "val/map",
+    "val/over/",
+    "val/reference/",
+    "val/working/",
+)  # COCO's -1 where there is nothing to measure
 
 
 class ResultsPlot(Callback):
@@ -115,7 +121,7 @@ def plot_results(table: Path, picture: Path) -> None:
     _panel(axes[0], curves, "loss", lambda name: name in ("train/loss", "val/loss"))
     _panel(axes[1], curves, "parts of the loss", lambda name: "/loss_" in name and not name.startswith("test"))
     _panel(axes[2], curves, "learning rate", lambda name: name.startswith("lr-"))
-    _panel(axes[3], curves, "mAP", lambda name: name in ("val/map", "val/map_50", "val/map_75"))
+    _panel(axes[3], curves, "mAP", lambda name: name in _MAP)
     _panel(axes[4], curves, "mAP by class", lambda name: name.startswith("val/map/"))
     _panel(axes[5], curves, "mAP by size", lambda name: name in _SIZES)
     for axis, (measure, title) in zip(axes[6:], _OVER_DETECTION.items(), strict=True):

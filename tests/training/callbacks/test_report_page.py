@@ -81,6 +81,23 @@ def test_the_page_compares_before_after_and_test(tmp_path, subject):
 
 
 @pytest.mark.slow
+def test_forgetting_is_told_where_a_reference_was_scored(tmp_path, subject):
+    logger = MetricsCSVLogger(tmp_path)
+    for epoch, step, value in ((0, 0, 0.5), (0, 9, 0.4), (1, 19, 0.3), (2, 29, 0.2)):
+        logger.log_metrics({"val/map": 0.1 + value, "val/reference/map": value, "epoch": epoch}, step=step)
+    logger.log_metrics({"test/map": 0.7, "test/reference/map": 0.35, "epoch": 1}, step=19)
+    history = RunHistory.read(logger.path, epoch=1)
+    page = html.document_fromstring(render(report_page(tmp_path, history, subject, [], {})))
+    table = page.xpath("//table[caption[contains(., 'reference')]]")[0]
+    head = [cell.text for cell in table.xpath("./thead/tr/th")]
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.xpath("./tbody/tr")}
+    assert head[1:] == ["before training", "chosen epoch", "last epoch", "on its test pictures"]
+    assert rows["mAP, IoU .50:.95"] == ["0.500", "0.300", "0.200", "0.350"]
+    assert rows["mAP, IoU .50"] == ["—"] * 4
+    assert "Forgetting" in [heading.text for heading in page.xpath("//h2")]
+
+
+@pytest.mark.slow
 def test_a_run_without_metrics_and_settings_still_has_a_page(tmp_path, subject):
     history = RunHistory.read(tmp_path / "metrics.csv", epoch=0)
     page = report_page(tmp_path, history, subject, [], {"device": "cpu"})

@@ -105,6 +105,20 @@ def test_over_detection_is_drawn_in_panels_of_its_own(tmp_path: Path) -> None:
     assert (np.ptp(undefined, axis=2) > 60).sum() == 0
 
 
+def test_the_reference_is_a_curve_with_a_start_and_is_drawn(tmp_path: Path) -> None:
+    pictures = []
+    for folder, measured in ((tmp_path / "a", {}), (tmp_path / "b", {"val/reference/map": 0.9})):
+        logger = MetricsCSVLogger(folder)
+        for epoch, step in ((0, 0), (0, 9), (1, 19)):
+            logger.log_metrics({**measured, "val/map": 0.2, "epoch": epoch}, step=step)
+        plot_results(logger.path, folder / "results.png")
+        pictures.append(cv2.imread(str(folder / "results.png")).astype(int))
+    curves = Curves.read(tmp_path / "b" / "metrics.csv")
+    assert curves.zero_shot["val/reference/map"] == "0.9"
+    assert curves.of("val/reference/map") == {9: 0.9, 19: 0.9}
+    assert np.abs(pictures[0] - pictures[1]).sum() > 0
+
+
 def test_the_plot_shows_more_where_more_was_logged(tmp_path: Path) -> None:
     plot_results(write_run(tmp_path), tmp_path / "report" / "results.png")
     few = MetricsCSVLogger(tmp_path / "few")

@@ -219,6 +219,7 @@ def _common(options: argparse.Namespace) -> dict[str, object]:
         "data.num_workers": 0,
         "data.cache": True,
         "trainer.accelerator": "cpu",
+        "trainer.check_val_every_n_epoch": 1,
         "trainer.enable_progress_bar": False,
     }
 

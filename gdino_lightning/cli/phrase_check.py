@@ -30,13 +30,13 @@ def check_phrases(arguments: Sequence[str]) -> None:
     for config in given.config:
         path = Path(config)
         if path.is_file():  # the parser says what is wrong with other paths
-            settings = _load(_read(path), str(path))
+            settings = load_strict(read_text(path), str(path))
             for owner in _OWNERS:
                 section = settings.get(owner) if isinstance(settings, dict) else None
-                _check(section.get("phrases") if isinstance(section, dict) else None, f"{path}: {owner}.phrases")
+                check_texts(section.get("phrases") if isinstance(section, dict) else None, f"{path}: {owner}.phrases")
     for flag, texts in ((f"--{owner}.phrases", getattr(given, owner)) for owner in _OWNERS):
         for text in texts:
-            _check(_load(text, flag), flag)
+            check_texts(load_strict(text, flag), flag)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -56,14 +56,24 @@ class _StrictLoader(yaml.SafeLoader):
         return mapping
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: It is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8; save the file as UTF-8") from error
 
 
-def _load(text: str, where: str) -> object:
+def load_strict(text: str, where: str) -> object:
+    """Load YAML as written: a key that stands twice is an error.
+
+    Raises:
+        ConfigError: It is no YAML, or repeats a key.
+    """
     try:
         value: object = yaml.load(text, _StrictLoader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -74,7 +84,12 @@ def _load(text: str, where: str) -> object:
     return value
 
 
-def _check(phrases: object, where: str) -> None:
+def check_texts(phrases: object, where: str) -> None:
+    """Refuse classes and wordings that YAML reads as something else than text.
+
+    Raises:
+        PromptError: One of them is a number, a truth value, a date or nothing.
+    """
     texts: list[object] = []
     if isinstance(phrases, dict):
         texts = [*phrases, *(wording for wording in phrases.values() if wording is not None)]

@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from gdino_lightning.cli.parsers import LineParser, OneLineErrors
-from gdino_lightning.cli.phrase_check import _check, _load, _read, check_phrases
+from gdino_lightning.cli.phrase_check import check_phrases, check_texts, load_strict, read_text
 from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.data.datamodule import DetectionDataModule
@@ -127,7 +127,7 @@ def _read_configs(paths: Sequence[Path]) -> tuple[dict[str, Any], ...]:
 def _read_mapping(path: Path, expected: str) -> dict[Any, Any]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give {expected}")
-    written = _load(_read(path), str(path))
+    written = load_strict(read_text(path), str(path))
     if not isinstance(written, dict):
         raise ConfigError(f"{path}: is something else than {expected}")
     return written
@@ -145,7 +145,7 @@ def _read_candidates(path: Path, present: Mapping[str, str]) -> Candidates:
         PromptError: A class is unknown, or a wording is empty, no text, or there twice.
     """
     written = _read_mapping(path, "a YAML file of `class: [wording, wording]` lines")
-    _check(dict.fromkeys(written), str(path))
+    check_texts(dict.fromkeys(written), str(path))
     if unknown := [name for name in written if name not in present]:
         raise PromptError(
             f"{path}: {listed(unknown)} is no class of the configuration, which has {listed(present)}; correct the name"
@@ -164,7 +164,7 @@ def _wordings(written: object, where: str) -> tuple[str, ...]:
     texts = [written] if isinstance(written, str) else written
     if not isinstance(texts, list) or not texts:
         raise ConfigError(f"{where}: has no list of wordings; write `[wording, wording]`, or leave the class out")
-    _check(texts, where)
+    check_texts(texts, where)
     folded = tuple(" ".join(text.split()) for text in texts)
     if not all(folded):
         raise PromptError(f"{where}: has an empty wording; give it at least one word")

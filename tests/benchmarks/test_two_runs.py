@@ -105,7 +105,7 @@ def test_the_files_of_configs_are_run_with_little_changed(program, run):
     shared = {"model.weights", "data.root", "data.source", "data.short_side", "data.long_side_max"}
     shared |= {"data.train_short_sides", "data.canvas_multiple", "data.eval_batch_size", "data.num_workers"}
     shared |= {"data.cache", "trainer.accelerator", "trainer.enable_progress_bar", "trainer.callbacks"}
-    shared |= {"config", "run", "trainer.max_epochs"}
+    shared |= {"config", "run", "trainer.max_epochs", "trainer.check_val_every_n_epoch"}
     assert program.fits["tutorial"].keys() == shared
     assert program.fits["tutorial_faster"].keys() == shared | {"model.learning_rate"}
     assert program.fits["ours"].keys() == shared | {"data.val"}

@@ -14,7 +14,6 @@ def test_each_key_is_one_line(drawn, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     keys = ["--model.freeze=[text_encoder, backbone.layers.0-1]", "--model.lr_multipliers={heads: 2.0}"]
     keys += ["--model.drop_path=0.1", "--trainer.accumulate_grad_batches=2", "--trainer.precision=bf16-mixed"]
-    keys += ["--trainer.callbacks+=gdino_lightning.training.callbacks.RampedEMA", "--trainer.callbacks.decay=0.99"]
     keys += ["--trainer.callbacks+=gdino_lightning.training.callbacks.AutoBatch"]
     run_printed(*fit_arguments(drawn), *ONE_STEP, *keys)
     last = torch.load("runs/sample/checkpoints/last.ckpt", weights_only=True)

@@ -37,6 +37,7 @@ def fit_arguments(root: Path, config: Path = SAMPLE_CONFIG) -> list[str]:
         *(f"--data.{key}={value}" for key, value in data.items()),
         "--model.weight_decay=1e-5",
         "--trainer.max_epochs=2",
+        "--trainer.check_val_every_n_epoch=1",
         "--trainer.log_every_n_steps=1",
         "--trainer.enable_progress_bar=false",
     ]

@@ -215,11 +215,11 @@ def _common(options: argparse.Namespace) -> dict[str, object]:
         "data.long_side_max": options.short_side,
         "data.train_short_sides": None,
         "data.canvas_multiple": 32,
+        "trainer.check_val_every_n_epoch": 1,
         "data.eval_batch_size": 16,
         "data.num_workers": 0,
         "data.cache": True,
         "trainer.accelerator": "cpu",
-        "trainer.check_val_every_n_epoch": 1,
         "trainer.enable_progress_bar": False,
     }
 

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from gdino_lightning import __version__
 from gdino_lightning.errors import GdinoError
@@ -81,37 +82,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, rest: list[str]) -> int:
+    """Run a verb: `run_<verb>` of `<verb>_verb.py`."""
+    # Albumentations looks for a newer release at import; nothing here touches the network unasked.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     if verb in (*LIGHTNING_VERBS, PRETRAIN):
-        # Albumentations looks for a newer release at import; nothing here touches the network unasked.
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         from gdino_lightning.cli.lightning_verbs import run_lightning
 
         return run_lightning(verb, rest)
-    if verb == "world":
-        from gdino_lightning.cli.world_verb import run_world
-
-        return run_world(rest)
-    if verb == "select":
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # as above
-        from gdino_lightning.cli.select_verb import run_select
-
-        return run_select(rest)
-    if verb == "phrases":
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # as above
-        from gdino_lightning.cli.phrases_verb import run_phrases
-
-        return run_phrases(rest)
-    if verb == "compare":
-        from gdino_lightning.cli.compare_verb import run_compare
-
-        return run_compare(rest)
-    if verb == "inspect":
-        from gdino_lightning.cli.inspect_verb import run_inspect
-
-        return run_inspect(rest)
-    from gdino_lightning.cli.data_verbs import run_prepare, run_sample
-
-    return {"sample": run_sample, "prepare": run_prepare}[verb](rest)
+    module = import_module(f"gdino_lightning.cli.{verb}_verb")
+    code: int = getattr(module, f"run_{verb}")(rest)
+    return code
 
 
 def _show_own_messages() -> None:

@@ -68,6 +68,24 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"{path}: is not UTF-8; save the file as UTF-8") from error
 
 
+def read_mapping(path: Path, expected: str) -> dict[object, object]:
+    """Read a YAML file that the user wrote as a mapping.
+
+    Args:
+        path: The file.
+        expected: What it should be, for the message of an error.
+
+    Raises:
+        ConfigError: It is missing, no YAML, repeats a key, or is something else than a mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; give {expected}")
+    written = load_strict(read_text(path), str(path))
+    if not isinstance(written, dict):
+        raise ConfigError(f"{path}: is something else than {expected}")
+    return written
+
+
 def load_strict(text: str, where: str) -> object:
     """Load YAML as written: a key that stands twice is an error.
 

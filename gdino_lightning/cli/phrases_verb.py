@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from gdino_lightning.cli.parsers import LineParser, OneLineErrors
-from gdino_lightning.cli.phrase_check import check_phrases, check_texts, load_strict, read_text
+from gdino_lightning.cli.phrase_check import check_phrases, check_texts, read_mapping
 from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.data.datamodule import DetectionDataModule
@@ -117,20 +117,11 @@ def _read_configs(paths: Sequence[Path]) -> tuple[dict[str, Any], ...]:
     check_phrases([f"--config={path}" for path in paths])
     sections: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "trainer": {}}
     for path in paths:
-        written = _read_mapping(path, "a configuration with the sections model and data")
+        written = read_mapping(path, "a configuration with the sections model and data")
         for name, section in sections.items():
             given = written.get(name)
             section |= given if isinstance(given, dict) else {}
     return tuple(sections.values())
-
-
-def _read_mapping(path: Path, expected: str) -> dict[Any, Any]:
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; give {expected}")
-    written = load_strict(read_text(path), str(path))
-    if not isinstance(written, dict):
-        raise ConfigError(f"{path}: is something else than {expected}")
-    return written
 
 
 def _read_candidates(path: Path, present: Mapping[str, str]) -> Candidates:
@@ -144,11 +135,12 @@ def _read_candidates(path: Path, present: Mapping[str, str]) -> Candidates:
         ConfigError: The file is missing, or is no YAML of the right form.
         PromptError: A class is unknown, or a wording is empty, no text, or there twice.
     """
-    written = _read_mapping(path, "a YAML file of `class: [wording, wording]` lines")
+    written = read_mapping(path, "a YAML file of `class: [wording, wording]` lines")
     check_texts(dict.fromkeys(written), str(path))
     if unknown := [name for name in written if name not in present]:
         raise PromptError(
-            f"{path}: {listed(unknown)} is no class of the configuration, which has {listed(present)}; correct the name"
+            f"{path}: {listed(map(str, unknown))} is no class of the configuration, which has {listed(present)}; "
+            "correct the name"
         )
     candidates = {name: _wordings(written.get(name, own), f"{path}: {name}") for name, own in present.items()}
     owners: dict[str, str] = {}

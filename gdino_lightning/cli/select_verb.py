@@ -4,13 +4,13 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import yaml
 from tqdm import tqdm
 
 from gdino_lightning.cli.finished_run import FinishedRun, epoch_of, open_checkpoint, write_checkpoint
 from gdino_lightning.cli.parsers import LineParser
+from gdino_lightning.cli.phrase_check import check_texts, read_mapping
 from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.cli.runs import CHECKPOINTS
 from gdino_lightning.data.datamodule import DetectionDataModule
@@ -163,12 +163,6 @@ def _hand_over(path: Path, checkpoint: dict[str, Any], calibration: Calibration)
 
 
 def _read_phrases(file: Path) -> dict[str, str | None]:
-    try:
-        phrases = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{file}: cannot be read ({str(error).splitlines()[0]}); write `class: wording` lines"
-        ) from None
-    if not isinstance(phrases, dict):
-        raise ConfigError(f"{file}: expected a mapping, one `class: wording` a line")
-    return phrases
+    phrases = read_mapping(file, "a YAML file of `class: wording` lines")
+    check_texts(phrases, str(file))
+    return cast(dict[str, str | None], phrases)

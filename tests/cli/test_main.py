@@ -12,7 +12,7 @@ import pytest
 
 import gdino_lightning.__main__
 from gdino_lightning import __version__, cli
-from gdino_lightning.cli import LIGHTNING_VERBS, VERBS, data_verbs, lightning_verbs, main, usage
+from gdino_lightning.cli import LIGHTNING_VERBS, VERBS, lightning_verbs, main, prepare_verb, sample_verb, usage
 
 HELP_CPU_S = 1.0
 
@@ -122,13 +122,13 @@ def raises(error: BaseException):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_disk_that_cannot_be_written_is_4_and_names_the_file(capsys, monkeypatch, number):
-    monkeypatch.setattr(data_verbs, "run_prepare", raises(OSError(number, "it is full", "out/a.csv")))
+    monkeypatch.setattr(prepare_verb, "run_prepare", raises(OSError(number, "it is full", "out/a.csv")))
     assert main(["prepare"]) == 4
     assert capsys.readouterr().err == "gdino: out/a.csv: it is full; free space or choose another folder\n"
 
 
 def test_other_errors_of_the_system_are_not_hidden(monkeypatch):
-    monkeypatch.setattr(data_verbs, "run_prepare", raises(OSError(errno.EPIPE, "broken")))
+    monkeypatch.setattr(prepare_verb, "run_prepare", raises(OSError(errno.EPIPE, "broken")))
     with pytest.raises(BrokenPipeError):
         main(["prepare"])
 
@@ -140,7 +140,7 @@ def test_numbers_that_are_not_finite_are_3_and_say_so(capsys, monkeypatch):
 
 
 def test_an_interrupt_is_130(capsys, monkeypatch):
-    monkeypatch.setattr(data_verbs, "run_sample", raises(KeyboardInterrupt()))
+    monkeypatch.setattr(sample_verb, "run_sample", raises(KeyboardInterrupt()))
     assert main(["sample"]) == 130
     assert capsys.readouterr().err == "gdino: interrupted\n"
 

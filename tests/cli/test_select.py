@@ -137,5 +137,5 @@ def test_a_file_that_holds_no_phrases_is_refused_by_name(tmp_path, text):
     file = tmp_path / "phrases.yaml"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(select_verb.ConfigError, match=r"phrases\.yaml: (expected|cannot)"):
+    with pytest.raises(select_verb.ConfigError, match=r"phrases\.yaml.*(`class: wording` lines|YAML)"):
         select_verb._read_phrases(file)

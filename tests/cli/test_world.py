@@ -30,6 +30,16 @@ def test_the_table_holds_the_scores_of_the_scenes_it_names(capsys):
     assert cells(rows[1])[-1] == f"{quiet_share(answers, 0.02):.3f}"
 
 
+@pytest.mark.slow
+def test_the_shipped_miniature_finds_what_it_is_asked_for_and_keeps_quiet_about_the_rest(capsys):
+    assert main(["world", "--num_images=25"]) == 0
+    _, _, seen, unseen = (cells(line) for line in capsys.readouterr().out.strip().splitlines())
+    for row, kind_and_attribute in ((seen, 0.6), (unseen, 0.4)):
+        assert row[0] == "nano"
+        assert min(float(row[2]), float(row[3])) >= kind_and_attribute
+        assert float(row[-1]) >= 0.9
+
+
 @pytest.mark.parametrize(
     ("flag", "named"),
     [

@@ -12,8 +12,8 @@ def run_prepare(arguments: Sequence[str]) -> int:
     """Turn VOC XML into tables and a split."""
     parser = LineParser(
         prog="gdino prepare",
-        description="Read a VOC dataset (a zip or a folder with images/ and annotations/) and write train/ and test/, each "
-        "with images/, labels/ and annotations.csv. Running it again changes nothing.",
+        description="Read a VOC dataset (a zip or a folder with images/ and annotations/) and write train/ and test/, "
+        "each with images/, labels/ and annotations.csv. Running it again changes nothing.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--source", type=Path, required=True, help="zip archive or folder")

@@ -154,7 +154,7 @@ def _score(
 def _settings(checkpoint: Path) -> dict[str, Any]:
     """How the run calibrated, so that it is done the same way again; nothing where it did not."""
     stored = read_checkpoint(checkpoint)[CHECKPOINT_KEY].get("thresholds") or {}
-    return {name: stored[name] for name in ("min_boxes", "precision") if name in stored}
+    return {name: stored[name] for name in ("min_boxes", "precision", "evidence") if name in stored}
 
 
 def _hand_over(path: Path, checkpoint: dict[str, Any], calibration: Calibration) -> None:

@@ -1,6 +1,6 @@
 """From a validation split to a working point: which thresholds each class gets, and how far its scores can be trusted.
 
-Letters: C classes, M detections of all pictures.
+Letters: C classes, M detections of all pictures, P pictures.
 """
 
 import json
@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from gdino_lightning.errors import ConfigError
-from gdino_lightning.evaluation.records import PictureRecord, num_truths
+from gdino_lightning.evaluation.records import Ints, PictureRecord
 from gdino_lightning.evaluation.reliability import Bin, Reliability, fit_temperature
 from gdino_lightning.evaluation.working_point import Found, class_counts
 from gdino_lightning.files import write_atomic
 from gdino_lightning.inference.thresholds import LITERATURE_NMS, LITERATURE_SCORE, Thresholds
 
 THRESHOLDS_NAME = "thresholds.json"  # in a run folder
+EVIDENCE = 2.5  # standard errors; two arise by chance where the best of some hundred thresholds is compared
 # overlaps to choose from, 1 for no suppression; of equally good ones the first: the nearest to what is usual
 NMS_IOUS = (LITERATURE_NMS, 0.6, 0.4, 0.7, 0.3, 0.8, 0.9, 1.0)
 
@@ -66,7 +68,8 @@ class Calibration:
         raw: Reliability of the scores of all detections at the working point.
         scaled: Reliability of their calibrated probabilities.
         min_boxes: A class with fewer boxes got the pooled thresholds.
-        precision: The precision that was asked for; None: thresholds maximise F1.
+        precision: The precision that was asked for; None: thresholds go by F1.
+        evidence: Standard errors by which F1 had to be better than at the usual thresholds.
     """
 
     thresholds: Thresholds
@@ -75,6 +78,7 @@ class Calibration:
     scaled: Reliability
     min_boxes: int
     precision: float | None
+    evidence: float = EVIDENCE
 
     @property
     def ece_before(self) -> float:
@@ -106,6 +110,7 @@ class Calibration:
             **_reliabilities(plain),
             min_boxes=plain["min_boxes"],
             precision=plain["precision"],
+            evidence=plain.get("evidence", 0.0),  # before it was stored, the best F1 was taken in any case
         )
 
     def save(self, run: Path) -> None:
@@ -127,11 +132,14 @@ class Calibration:
         if row.source == "literature":
             return "literature: nothing hits"
         aim = "F1" if self.precision is None else f"precision {self.precision:g}"
-        missed = " (not reached)" if self.precision is not None and row.precision < self.precision else ""
+        if self.precision is not None and row.precision < self.precision:
+            aim += " (not reached)"
+        elif self.precision is None and (row.score, row.nms_iou) == _LITERATURE[1:]:
+            aim = "usual: no clear gain in F1"
         if row.source == "class":
-            return f"{aim}{missed}"
+            return aim
         few = f"fewer than {self.min_boxes} boxes" if row.num_boxes < self.min_boxes else "nothing hits"
-        return f"{aim} of all classes pooled: {few}{missed}"
+        return f"{aim} of all classes pooled: {few}"
 
 
 def calibrate(
@@ -140,53 +148,61 @@ def calibrate(
     *,
     min_boxes: int = 30,
     precision: float | None = None,
+    evidence: float = EVIDENCE,
 ) -> Calibration:
     """Choose the working point of a model on validation pictures.
 
-    Each class gets the score threshold and the NMS overlap that maximise its F1 (hits by IoU .5), or that find the most
-    boxes at a wanted precision; where that is out of reach, the highest precision there is. A class with few boxes gets
-    those of all classes together. The temperature is one for all classes, fitted to the detections at that point.
+    Each class gets the score threshold and the NMS overlap that maximise its F1 (hits by IoU .5), if that F1 is
+    clearly better than the one at the usual thresholds; else the usual ones stay, as the best of a few dozen pictures
+    is a noisy choice. Or it gets those that find the most boxes at a wanted precision; where that is out of reach, the
+    highest precision there is. A class with few boxes gets those of all classes together. The temperature is one for
+    all classes, fitted to the detections at that point.
 
     Args:
         records: Pictures of the validation split, never of the test split.
         class_names: The classes, in the order of their indices.
         min_boxes: True boxes from which a class has thresholds of its own.
-        precision: Wanted precision, above 0 and at most 1; None: maximise F1.
+        precision: Wanted precision, above 0 and at most 1; None: F1 decides.
+        evidence: Standard errors by which the best F1 must beat that of the usual thresholds; 0: the best in any case.
 
     Raises:
-        ConfigError: `min_boxes` or `precision` is out of range.
+        ConfigError: `min_boxes`, `precision` or `evidence` is out of range.
     """
-    check_settings(min_boxes, precision)
-    truths = num_truths(records, len(class_names))
+    check_settings(min_boxes, precision, evidence)
+    truths = _truths(records, len(class_names))
     by_nms = {iou: Found.at(records, Thresholds.fixed(len(class_names), 0.0, iou)) for iou in NMS_IOUS}
-    pooled = _choose(by_nms, int(truths.sum()), precision)
+    pooled = _choose(by_nms, truths.sum(axis=1), precision, evidence)
     points = []
-    for label, num_boxes in enumerate(truths.tolist()):
+    for label, num_boxes in enumerate(truths.sum(axis=0)):
         own = {iou: found.select(found.labels == label) for iou, found in by_nms.items()}
-        chosen = _choose(own, num_boxes, precision) if num_boxes >= min_boxes else None
+        chosen = _choose(own, truths[:, label], precision, evidence) if num_boxes >= min_boxes else None
         points.append(_Point("class", *chosen) if chosen else _Point("pooled", *pooled) if pooled else _LITERATURE)
     thresholds = Thresholds(tuple(point.score for point in points), tuple(point.nms_iou for point in points))
     found = Found.at(records, thresholds)
     if len(found.hits) >= min_boxes:  # fewer say too little about probabilities
         thresholds = replace(thresholds, temperature=fit_temperature(found.scores, found.hits))
     classes = []
-    for label, (name, counts) in enumerate(zip(class_names, class_counts(found, truths), strict=True)):
+    for label, (name, counts) in enumerate(zip(class_names, class_counts(found, truths.sum(axis=0)), strict=True)):
         rates = (counts.precision, counts.recall, counts.f1)
         curves = _reliability(found.select(found.labels == label), thresholds)
         classes.append(ClassCalibration(name, counts.truths, *points[label], *rates, *curves))
-    return Calibration(thresholds, tuple(classes), *_reliability(found, thresholds), min_boxes, precision)
+    return Calibration(thresholds, tuple(classes), *_reliability(found, thresholds), min_boxes, precision, evidence)
 
 
-def check_settings(min_boxes: int, precision: float | None) -> None:
+def check_settings(min_boxes: int, precision: float | None, evidence: float) -> None:
     """Refuse settings that `calibrate` cannot use.
 
     Raises:
-        ConfigError: `min_boxes` or `precision` is out of range.
+        ConfigError: `min_boxes`, `precision` or `evidence` is out of range.
     """
     if min_boxes < 1:
         raise ConfigError(f"calibration: min_boxes is {min_boxes}, but thresholds need at least one box (30 is usual)")
     if precision is not None and not 0 < precision <= 1:
         raise ConfigError(f"calibration: precision is {precision}, expected a share above 0 and at most 1, or null")
+    if not evidence >= 0:
+        raise ConfigError(
+            f"calibration: evidence is {evidence} standard errors, expected 0 or more ({EVIDENCE} is usual)"
+        )
 
 
 class _Point(NamedTuple):
@@ -198,21 +214,49 @@ class _Point(NamedTuple):
 _LITERATURE = _Point("literature", LITERATURE_SCORE, LITERATURE_NMS)
 
 
-def _choose(by_nms: Mapping[float, Found], num_boxes: int, precision: float | None) -> tuple[float, float] | None:
-    """Return the best score threshold and NMS overlap; None where nothing hits.
+def _truths(records: Sequence[PictureRecord], num_classes: int) -> Ints:
+    """Count the true boxes of each class in each picture, (P, C)."""
+    counts = [np.bincount(record.truth_labels, minlength=num_classes) for record in records]
+    return np.array(counts, np.int64).reshape(-1, num_classes)  # of no picture, too
+
+
+def _choose(
+    by_nms: Mapping[float, Found], truths: Ints, precision: float | None, evidence: float
+) -> tuple[float, float] | None:
+    """Return the best score threshold and NMS overlap, or the usual ones; None where nothing hits.
 
     Args:
         by_nms: All detections after NMS, by its overlap. What NMS keeps above a score does not depend on what lies
             below it, and neither does what matches: so every threshold is a cut through the sorted detections.
-        num_boxes: True boxes among which they hit.
-        precision: Wanted precision; None: maximise F1.
+        truths: (P,) true boxes of each picture, among which they hit.
+        precision: Wanted precision; None: F1 decides.
+        evidence: Standard errors by which the best F1 has to be better than the usual thresholds'.
     """
     best, best_value = None, -math.inf
     for iou, found in by_nms.items():
-        score, value = _best_cut(found, num_boxes, precision)
+        score, value = _best_cut(found, int(truths.sum()), precision)
         if found.hits.any() and value > best_value:
             best, best_value = (score, iou), value
-    return best
+    if best is None or precision is not None:
+        return best
+    usual = _LITERATURE[1:]
+    (f1, moves), (usual_f1, usual_moves) = (_f1(by_nms[iou], truths, score) for score, iou in (best, usual))
+    error = float(np.linalg.norm(moves - usual_moves))
+    return best if f1 - usual_f1 > evidence * error or evidence == 0 else usual
+
+
+def _f1(found: Found, truths: Ints, score: float) -> tuple[float, npt.NDArray[np.float64]]:
+    """Return F1 at a score threshold, and how far each picture moves it, (P,).
+
+    What pictures add to F1 = 2 hits / (found + true), to first order, sums to 0. The root of their sum of squares is
+    the standard error of F1, and that of the differences is the error of a difference, paired by picture (the
+    infinitesimal jackknife).
+    """
+    kept = found.scores >= np.float32(score)
+    hits = np.bincount(found.pictures[kept & found.hits], minlength=len(truths))
+    both = np.bincount(found.pictures[kept], minlength=len(truths)) + truths
+    f1 = 2 * float(hits.sum()) / float(both.sum())
+    return f1, (2 * hits - f1 * both) / float(both.sum())
 
 
 def _best_cut(found: Found, num_boxes: int, precision: float | None) -> tuple[float, float]:

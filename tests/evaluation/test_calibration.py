@@ -88,7 +88,7 @@ def f1(counts):
 @pytest.mark.parametrize("seed", range(3))
 def test_no_threshold_and_no_suppression_has_a_better_f1(seed):
     records = pictures(5, seed)
-    result = calibrate(records, NAMES, min_boxes=1)
+    result = calibrate(records, NAMES, min_boxes=1, evidence=0)
     for label, row in enumerate(result.classes):
         if row.num_boxes:
             counts = count_at(records, label, row.score, row.nms_iou)
@@ -96,6 +96,42 @@ def test_no_threshold_and_no_suppression_has_a_better_f1(seed):
             assert row.f1 == pytest.approx(f1(counts))
             assert (row.precision, row.recall) == pytest.approx((counts[1] / counts[0], counts[1] / counts[2]))
             assert f1(counts) == pytest.approx(max(f1(each) for each in everything(records, [label])))
+
+
+def jackknife(records, label, points):
+    """The difference of F1 at two points, and its standard error by leaving out one picture after the other."""
+    counts = np.array([[count_at([one], label, *point) for point in points] for one in records])
+    without = counts.sum(axis=0) - counts
+    differences = np.array([f1(best) - f1(usual) for best, usual in without])
+    error = np.sqrt((len(records) - 1) / len(records) * ((differences - differences.mean()) ** 2).sum())
+    best, usual = counts.sum(axis=0)
+    return f1(best) - f1(usual), error
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_the_best_f1_is_taken_where_it_is_better_by_more_than_the_wanted_standard_errors(label):
+    records = pictures(60, 7)
+    row = calibrate(records, NAMES, evidence=0).classes[label]
+    usual = LITERATURE_SCORE, LITERATURE_NMS
+    difference, error = jackknife(records, label, [(row.score, row.nms_iou), usual])
+    assert difference > 0
+    for share, expected in ((0.9, (row.score, row.nms_iou)), (1.1, usual)):
+        chosen = calibrate(records, NAMES, evidence=share * difference / error).classes[label]
+        assert (chosen.score, chosen.nms_iou) == expected
+    own, pooled = (calibrate(records, NAMES, min_boxes=count, evidence=1000) for count in (1, 1000))
+    assert own.table().splitlines()[1 + label].endswith("usual: no clear gain in F1")
+    few = "of all classes pooled: fewer than 1000 boxes"
+    assert pooled.table().splitlines()[1 + label].endswith(f"usual: no clear gain in F1 {few}")
+
+
+def test_a_class_without_any_score_above_the_usual_threshold_gets_its_own():
+    records = [
+        PictureRecord(one.image_id, one.truth_boxes, one.truth_labels, one.boxes, one.scores / 5, one.labels)
+        for one in pictures(60, 8)
+    ]
+    rows = calibrate(records, NAMES).classes
+    assert all(row.score < 0.2 < LITERATURE_SCORE for row in rows)
+    assert all(row.recall > 0.5 for row in rows)
 
 
 def test_at_a_wanted_precision_most_boxes_are_found():
@@ -122,7 +158,7 @@ def test_a_precision_out_of_reach_ends_at_the_highest_and_says_so():
 def test_a_class_with_few_boxes_gets_the_thresholds_of_all_classes_together():
     records = pictures(6, 0)
     sizes = [sum((one.truth_labels == label).sum() for one in records) for label in range(3)]
-    result = calibrate(records, NAMES, min_boxes=sizes[2] + 1)
+    result = calibrate(records, NAMES, min_boxes=sizes[2] + 1, evidence=0)
     assert [row.source for row in result.classes] == ["class", "class", "pooled"]
     assert result.pooled == ["rare"]
     row = result.classes[2]
@@ -146,9 +182,9 @@ def test_a_threshold_lies_half_way_to_the_next_score():
     boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
     labels = np.zeros(2, np.int64)
     one = PictureRecord(0, boxes[:1], labels[:1], boxes, np.array([0.75, 0.25], np.float32), labels)
-    assert calibrate([one], ["a"], min_boxes=1).thresholds.scores == (0.5,)
+    assert calibrate([one], ["a"], min_boxes=1, evidence=0).thresholds.scores == (0.5,)
     both = PictureRecord(0, boxes, labels, boxes, np.array([0.75, 0.25], np.float32), labels)
-    assert calibrate([both], ["a"], min_boxes=1).thresholds.scores == (0.25,)  # nothing below to part them from
+    assert calibrate([both], ["a"], min_boxes=1, evidence=0).thresholds.scores == (0.25,)  # nothing below to part them from
 
 
 def test_neighbouring_scores_are_parted_and_equal_ones_are_not():
@@ -158,7 +194,7 @@ def test_neighbouring_scores_are_parted_and_equal_ones_are_not():
     lower = np.nextafter(upper, np.float32(0))
     for below, f1_of_it in ((lower, 1.0), (upper, 2 / 3)):
         one = PictureRecord(0, boxes[:1], labels[:1], boxes, np.array([upper, below]), labels)
-        assert calibrate([one], ["a"], min_boxes=1).classes[0].f1 == pytest.approx(f1_of_it)
+        assert calibrate([one], ["a"], min_boxes=1, evidence=0).classes[0].f1 == pytest.approx(f1_of_it)
 
 
 def test_of_equally_good_suppressions_the_usual_one_is_taken():
@@ -220,13 +256,14 @@ def test_everything_comes_back_from_json_and_from_checkpoints(tmp_path):
     result = calibrate(pictures(20, 6), NAMES, precision=0.7)
     result.save(tmp_path)
     read = json.loads((tmp_path / "thresholds.json").read_text())
+    assert read["evidence"] == 2.5
     assert Calibration.from_plain(read) == result
     assert Thresholds.from_plain(read) == result.thresholds
     torch.save(result.to_plain(), tmp_path / "plain.pt")
     assert Calibration.from_plain(torch.load(tmp_path / "plain.pt", weights_only=True)) == result
 
 
-@pytest.mark.parametrize("wrong", [{"min_boxes": 0}, {"precision": 0.0}, {"precision": 1.1}])
+@pytest.mark.parametrize("wrong", [{"min_boxes": 0}, {"precision": 0.0}, {"precision": 1.1}, {"evidence": -1}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         calibrate([], NAMES, **wrong)

@@ -8,7 +8,7 @@ from typing import cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from gdino_lightning.evaluation.calibration import Calibration, calibrate, check_settings
+from gdino_lightning.evaluation.calibration import EVIDENCE, Calibration, calibrate, check_settings
 from gdino_lightning.model.pretrained import CHECKPOINT_KEY, read_checkpoint
 from gdino_lightning.training.scored import ScoredModule
 
@@ -23,17 +23,20 @@ class Calibrate(Callback):
 
     Args:
         min_boxes: a class with fewer validation boxes gets the thresholds of all classes pooled.
-        precision: wanted precision of each class; null: the best F1.
+        precision: wanted precision of each class; null: the best F1, where it is clearly better than that of the usual
+            thresholds, .35 and .5.
+        evidence: standard errors by which it has to be better; 0: the best F1 in any case.
 
     Raises:
-        ConfigError: `min_boxes` or `precision` is out of range.
+        ConfigError: `min_boxes`, `precision` or `evidence` is out of range.
     """
 
-    def __init__(self, min_boxes: int = 30, precision: float | None = None) -> None:
+    def __init__(self, min_boxes: int = 30, precision: float | None = None, evidence: float = EVIDENCE) -> None:
         super().__init__()
-        check_settings(min_boxes, precision)
+        check_settings(min_boxes, precision, evidence)
         self.min_boxes = min_boxes
         self.precision = precision
+        self.evidence = evidence
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the thresholds of other weights."""
@@ -46,7 +49,7 @@ class Calibrate(Callback):
             return
         module = cast(ScoredModule, pl_module)
         records, names = module.val_map.records(), module.val_map.class_names
-        found = calibrate(records, names, min_boxes=self.min_boxes, precision=self.precision)
+        found = calibrate(records, names, min_boxes=self.min_boxes, precision=self.precision, evidence=self.evidence)
         module.calibrated = found.to_plain()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -60,7 +60,7 @@ def trainer_in(folder: Path, *callbacks: object, **settings: object) -> Trainer:
     return Trainer(
         **{
             "accelerator": "cpu",
-            "callbacks": list(callbacks) or [Calibrate(), EpochCheckpoints()],
+            "callbacks": list(callbacks) or [Calibrate(evidence=0), EpochCheckpoints()],
             "default_root_dir": folder,
             "enable_progress_bar": False,
             "enable_model_summary": False,
@@ -80,7 +80,7 @@ def stored(folder: Path, name: str) -> dict | None:
 def expected(scores: list[float], **settings: object) -> Calibration:
     found = (BOXES.numpy(), np.array(scores, np.float32), LABELS.numpy())
     records = [PictureRecord(number, BOXES[:2].numpy(), LABELS[:2].numpy(), *found) for number in range(40)]
-    return calibrate(records, ["a", "b"], **settings)
+    return calibrate(records, ["a", "b"], **{"evidence": 0, **settings})
 
 
 def test_each_checkpoint_has_the_thresholds_of_its_own_validation(tmp_path):
@@ -150,10 +150,10 @@ def test_a_fit_that_fails_leaves_the_thresholds_of_its_best_epoch(tmp_path):
 
 
 def test_the_settings_arrive_and_wrong_ones_are_refused_at_once(tmp_path):
-    callbacks = (Calibrate(min_boxes=41, precision=0.9), EpochCheckpoints())
+    callbacks = (Calibrate(min_boxes=41, precision=0.9, evidence=3), EpochCheckpoints())
     trainer_in(tmp_path, *callbacks, max_epochs=1).fit(Finder(), loader(), loader())
     written = Calibration.from_plain(json.loads((tmp_path / "thresholds.json").read_text()))
-    assert written == expected([0.9, 0.8, 0.3], min_boxes=41, precision=0.9)
+    assert written == expected([0.9, 0.8, 0.3], min_boxes=41, precision=0.9, evidence=3)
     assert written.pooled == ["a", "b"]
     with pytest.raises(ConfigError, match="precision"):
         Calibrate(precision=80)

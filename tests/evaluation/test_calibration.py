@@ -184,7 +184,8 @@ def test_a_threshold_lies_half_way_to_the_next_score():
     one = PictureRecord(0, boxes[:1], labels[:1], boxes, np.array([0.75, 0.25], np.float32), labels)
     assert calibrate([one], ["a"], min_boxes=1, evidence=0).thresholds.scores == (0.5,)
     both = PictureRecord(0, boxes, labels, boxes, np.array([0.75, 0.25], np.float32), labels)
-    assert calibrate([both], ["a"], min_boxes=1, evidence=0).thresholds.scores == (0.25,)  # nothing below to part them from
+    lowest = calibrate([both], ["a"], min_boxes=1, evidence=0).thresholds.scores
+    assert lowest == (0.25,)  # nothing below to part it from
 
 
 def test_neighbouring_scores_are_parted_and_equal_ones_are_not():

@@ -19,6 +19,7 @@ from gdino_lightning.evaluation.working_point import Counts, Found, at_working_p
 from gdino_lightning.inference.thresholds import LITERATURE_NMS, LITERATURE_SCORE, Thresholds
 
 NOTHING = "—"  # a cell without a value
+_FIXED = ((LITERATURE_SCORE, LITERATURE_NMS), (LITERATURE_SCORE, 0.8))  # .8: a widespread tutorial's NMS
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def calibration_section(subject: Subject) -> Section:
                 "On the diagonal a score is the share that is right.",
             )
         ],
-        tables=[_thresholds_table(subject.calibration)] if subject.calibration else [],
+        tables=[_thresholds_table(subject.calibration), _worth_table(subject)] if subject.calibration else [],
     )
 
 
@@ -223,6 +224,17 @@ def _thresholds_table(calibration: Calibration) -> Table:
         for each in calibration.classes
     ]
     return Table("Thresholds, chosen on validation", ("class", "boxes", "score", "NMS IoU", "F1", "chosen by"), rows)
+
+
+def _worth_table(subject: Subject) -> Table:
+    """What the calibrated thresholds are worth beside fixed ones, all classes together."""
+    num_classes = len(subject.names)
+    fixed = {f"score {score}, NMS IoU {iou}": Thresholds.fixed(num_classes, score, iou) for score, iou in _FIXED}
+    rows = [("calibrated", *_rates(subject.together))]
+    for name, thresholds in fixed.items():
+        found = Found.at(subject.seen.records, thresholds)
+        rows.append((name, *_rates(Counts(len(found.hits), int(found.hits.sum()), subject.together.truths))))
+    return Table(f"On the {subject.split} split", ("thresholds", "precision", "recall", "F1"), rows)
 
 
 def _rates(counts: Counts) -> tuple[str, str, str]:

@@ -31,7 +31,7 @@ def subject() -> Subject:
 
 
 def rows(section) -> dict[str, list[str]]:
-    (table,) = section.tables
+    table = section.tables[0]
     assert all(len(row) == len(table.header) for row in table.rows)
     return {row[0]: list(row[1:]) for row in table.rows}
 
@@ -90,6 +90,17 @@ def test_calibrated_thresholds_are_used_and_shown():
     assert "for a, b: too few validation boxes" in section.text
     assert f"temperature {calibration.thresholds.temperature:.2f}" in section.text
     assert calibrated.together.found == sum(len(record.labels) for record in calibrated.shown)
+
+
+def test_what_calibration_is_worth_stands_beside_fixed_thresholds(subject):
+    calibration = calibrate(subject.seen.records, ["a", "b"], min_boxes=1, evidence=0)
+    section = sections.calibration_section(Subject("test", subject.seen, calibration))
+    # parted between .9 and .6, and below .1
+    assert section.tables[1].rows == [
+        ("calibrated", "1.000", "1.000", "1.000"),
+        ("score 0.35, NMS IoU 0.5", "0.333", "0.500", "0.400"),
+        ("score 0.35, NMS IoU 0.8", "0.333", "0.500", "0.400"),
+    ]
 
 
 @pytest.mark.parametrize("value", [-1, -1.0, float("nan")])

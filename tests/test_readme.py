@@ -100,15 +100,26 @@ def test_make_help_prints_every_target_with_a_text():
     assert list(printed) == TARGETS
 
 
-def test_the_example_in_python_runs(drawn):
+def example(number: int) -> str:
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number]
+
+
+def test_the_first_example_in_python_finds_boxes_in_a_picture(drawn, capsys):
+    picture = next((drawn / "test" / "images").iterdir())
+    names: dict = {}
+    exec(example(0).replace("runs/latest", "nano").replace("street.jpg", str(picture)), names)  # the README is ours
+    assert names["found"].names == ("red hat", "cat")
+    assert capsys.readouterr().out.startswith(str(names["found"].texts()))
+
+
+def test_the_second_example_in_python_runs(drawn):
     """On the miniature and a batch of drawn pictures."""
     module = GroundingDinoModule(phrases=["with_mask"]).eval()
     classes = ["with_mask", "without_mask", "mask_weared_incorrect"]
     data = DetectionDataModule(str(drawn), classes, short_side=64, long_side_max=96, num_workers=0)
     data.setup("test")
     names = {"module": module, "batch": next(iter(data.test_dataloader()))}
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(example, names)  # the README is ours
+    exec(example(1), names)
     assert names["prompt"].phrases == ("St. Bernard", "red cup")
     assert names["caption"].phrases == ("a man", "two dogs")
     assert len(names["detections"]) == len(names["batch"].targets)

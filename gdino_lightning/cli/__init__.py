@@ -28,7 +28,11 @@ VERBS = {
     "select": "choose among the epochs of a run: --run runs/latest",
     "compare": "two tested runs and an interval for their difference: runs/a runs/b",
     "phrases": "score alternative wordings of the classes: --candidates phrases.yaml --config configs/sample.yaml",
+    "detect": "pictures, folders, video -> boxes: --weights runs/latest --source pictures/ --output out/",
     "predict": "detect on the test pictures and write predictions.csv",
+    "serve": "a page in the browser: picture in, boxes out, thresholds by slider: --weights nano",
+    "edit": "remove or replace what phrases find: --source x.jpg --phrase mask --output y.png",
+    "export": "weights out, or to another format: --weights model.pth --format hf --output folder",
     "world": "what weights know of the drawn open world, zero-shot: --weights nano",
     PRETRAIN: "train the miniature on the drawn world: --config configs/pretrain_nano.yaml",
 }
@@ -85,6 +89,7 @@ def _run(verb: str, rest: list[str]) -> int:
     """Run a verb: `run_<verb>` of `<verb>_verb.py`."""
     # Albumentations looks for a newer release at import; nothing here touches the network unasked.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of damaged pictures; our own line names them
     if verb in (*LIGHTNING_VERBS, PRETRAIN):
         from gdino_lightning.cli.lightning_verbs import run_lightning
 

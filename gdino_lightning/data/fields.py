@@ -11,6 +11,17 @@ import unicodedata
 Box = tuple[float, float, float, float]
 """One box as x1, y1, x2, y2 in pixels (xyxy_px)."""
 
+# of the project's tables; boxes are xyxy_px
+COLUMNS = (
+    "label_name",
+    "bbox_x1",
+    "bbox_y1",
+    "bbox_x2",
+    "bbox_y2",
+    "image_name",
+    "image_width",
+    "image_height",
+)
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 MAX_SIDE_PX = 100_000
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gdino_lightning.data.fields import (
+    COLUMNS,
     IMAGE_SUFFIXES,
     Box,
     box_problem,
@@ -35,16 +36,6 @@ from gdino_lightning.errors import DatasetError
 
 T = TypeVar("T")
 
-COLUMNS = (
-    "label_name",
-    "bbox_x1",
-    "bbox_y1",
-    "bbox_x2",
-    "bbox_y2",
-    "image_name",
-    "image_width",
-    "image_height",
-)
 TABLE_NAME = "annotations.csv"
 CAPTIONS_NAME = "captions.jsonl"
 IMAGES_FOLDER = "images"

@@ -3,6 +3,7 @@
 All pictures are (H, W, 3) uint8 RGB; functions return new ones and leave their input as it was.
 """
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,12 +30,28 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_SCALE = 0.42
 _PAD = 3  # px around a text in its strip
 _CAPTION_HEIGHT = 24  # px
+_READABLE = 640  # px of the shorter side up to which texts and lines keep their size; they grow with larger pictures
 _NAMED, _SCORED = 12, 40  # boxes up to which names and scores, or scores alone, leave the picture visible
 
 
 def color_of(label: int) -> Color:
     """Return the RGB colour of a class index; colours repeat after the palette's end."""
     return PALETTE[label % len(PALETTE)]
+
+
+def colors_of(names: Sequence[str]) -> list[Color]:
+    """Return a colour for each name that follows from the name, so that runs and phrase lists agree where they can.
+
+    A name whose colour is taken by an earlier one gets the next that is free; when all are taken, they begin anew.
+    """
+    colors: list[Color] = []
+    free: list[Color] = []
+    for name in names:
+        free = free or list(PALETTE)
+        wanted = zlib.crc32(name.encode("utf-8", "surrogatepass")) % len(PALETTE)
+        colors.append(next(each for each in (*PALETTE[wanted:], *PALETTE[:wanted]) if each in free))
+        free.remove(colors[-1])
+    return colors
 
 
 def enlarge(image: Image, min_side: int) -> tuple[Image, float]:
@@ -68,14 +85,15 @@ def draw_boxes(
     """
     canvas, factor = enlarge(image, min_side)
     corners = np.rint(np.asarray(boxes_px, dtype=np.float64).reshape(-1, 4) * factor).astype(int)
+    scale = _scale(canvas)
     limit = np.array([canvas.shape[1], canvas.shape[0]] * 2) - 1
     corners = np.clip(corners, 0, limit)
     for (x1, y1, x2, y2), color in zip(corners.tolist(), colors, strict=True):
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness=2, lineType=cv2.LINE_AA)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness=round(2 * scale), lineType=cv2.LINE_AA)
     # texts after all boxes: no line runs through a text
     for (x1, y1, _, _), text, color in zip(corners.tolist(), texts, colors, strict=True):
         if text:
-            _write(canvas, text, x1, y1, color)
+            _write(canvas, text, x1, y1, color, scale)
     return canvas
 
 
@@ -86,17 +104,37 @@ def annotate(
     class_names: Sequence[str],
     scores: Sequence[float] | None = None,
     *,
+    colors: Sequence[Color] | None = None,
     min_side: int = 480,
 ) -> Image:
     """Draw boxes in the colours of their classes, named, with their scores where there are any.
 
     In a crowd only the scores are written, in a large crowd nothing; the colours still tell the classes (see
-    `legend`).
+    `legend`). `colors` are those of the classes, by default `color_of` each.
     """
+    colors = [color_of(label) for label in range(len(class_names))] if colors is None else colors
     named = [class_names[label] if len(labels) <= _NAMED else "" for label in labels]
     scored = [f"{score:.2f}" if len(labels) <= _SCORED else "" for score in scores or []] or [""] * len(labels)
     texts = [f"{name} {score}".strip() for name, score in zip(named, scored, strict=True)]
-    return draw_boxes(image, boxes_px, texts, [color_of(label) for label in labels], min_side=min_side)
+    return draw_boxes(image, boxes_px, texts, [colors[label] for label in labels], min_side=min_side)
+
+
+def annotate_with_legend(
+    image: Image,
+    boxes_px: npt.ArrayLike,
+    labels: Sequence[int],
+    class_names: Sequence[str],
+    scores: Sequence[float],
+    colors: Sequence[Color],
+) -> Image:
+    """Draw as `annotate` does; where there are too many boxes for names, a legend of what was found stands below."""
+    drawn = annotate(image, boxes_px, labels, class_names, scores, colors=colors)
+    if len(labels) <= _NAMED:
+        return drawn
+    found, scale = sorted(set(labels)), _scale(drawn)
+    names = legend([class_names[i] for i in found], round(drawn.shape[1] / scale), [colors[i] for i in found])
+    size = (drawn.shape[1], round(names.shape[0] * scale))
+    return np.vstack([drawn, np.asarray(cv2.resize(names, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)])
 
 
 def side_by_side(truth: Image, prediction: Image, class_names: Sequence[str], title: str = "") -> Image:
@@ -109,8 +147,9 @@ def side_by_side(truth: Image, prediction: Image, class_names: Sequence[str], ti
     return np.vstack([captions, pair, legend(class_names, pair.shape[1])])
 
 
-def legend(class_names: Sequence[str], width: int) -> Image:
-    """Draw the colours and names of the classes in lines of `width` px."""
+def legend(class_names: Sequence[str], width: int, colors: Sequence[Color] | None = None) -> Image:
+    """Draw the colours (by default `color_of` each) and names of the classes in lines of `width` px."""
+    colors = [color_of(label) for label in range(len(class_names))] if colors is None else colors
     places: list[tuple[int, int]] = []
     x, line = 6, 0
     for name in class_names:
@@ -120,9 +159,9 @@ def legend(class_names: Sequence[str], width: int) -> Image:
         places.append((x, line))
         x += entry
     canvas = np.full((_CAPTION_HEIGHT * (line + 1), width, 3), 255, dtype=np.uint8)
-    for label, (name, (left, row)) in enumerate(zip(class_names, places, strict=True)):
+    for name, color, (left, row) in zip(class_names, colors, places, strict=True):
         base = _CAPTION_HEIGHT * (row + 1) - 7
-        cv2.rectangle(canvas, (left, base - 10), (left + 10, base), color_of(label), thickness=-1)
+        cv2.rectangle(canvas, (left, base - 10), (left + 10, base), color, thickness=-1)
         _put_text(canvas, name, left + 15, base, _BLACK)
     return canvas
 
@@ -149,7 +188,14 @@ def shrink(image: Image, max_side: int) -> Image:
 
 def encode_jpeg(image: Image, quality: int = 90) -> bytes:
     """Return a picture as a JPEG file; `quality` is 0..100."""
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return encode(image, ".jpg", quality)
+
+
+def encode(image: Image, suffix: str, quality: int = 90) -> bytes:
+    """Return a picture as a file of the kind that `suffix` names, such as ".png"."""
+    lossy = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".jpeg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}
+    options = [lossy[suffix], quality] if suffix in lossy else []
+    _, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return data.tobytes()
 
 
@@ -169,21 +215,28 @@ def _row(images: Sequence[Image], columns: int, cell: int) -> Image:
     return row
 
 
-def _text_size(text: str) -> tuple[int, int]:
-    (width, height), _ = cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)
+def _scale(image: Image) -> float:
+    """How much larger than usual texts and lines must be in this picture."""
+    height, width = image.shape[:2]
+    return max(1.0, int(min(height, width)) / _READABLE)
+
+
+def _text_size(text: str, scale: float = 1.0) -> tuple[int, int]:
+    (width, height), _ = cv2.getTextSize(text, _FONT, _FONT_SCALE * scale, round(scale))
     return width, height
 
 
-def _put_text(canvas: Image, text: str, x: int, baseline: int, color: Color) -> None:
-    cv2.putText(canvas, text, (x, baseline), _FONT, _FONT_SCALE, color, 1, cv2.LINE_AA)
+def _put_text(canvas: Image, text: str, x: int, baseline: int, color: Color, scale: float = 1.0) -> None:
+    cv2.putText(canvas, text, (x, baseline), _FONT, _FONT_SCALE * scale, color, round(scale), cv2.LINE_AA)
 
 
-def _write(canvas: Image, text: str, x: int, y: int, color: Color) -> None:
+def _write(canvas: Image, text: str, x: int, y: int, color: Color, scale: float) -> None:
     """Write on a filled strip with its lower left corner at (x, y), moved inside the canvas where need be."""
-    width, height = _text_size(text)
-    width, height = width + 2 * _PAD, height + 2 * _PAD
+    pad = round(_PAD * scale)
+    width, height = _text_size(text, scale)
+    width, height = width + 2 * pad, height + 2 * pad
     left = max(0, min(x, canvas.shape[1] - width))
     top = max(0, min(y - height, canvas.shape[0] - height))
     cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), color, thickness=-1)
     luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]  # ITU-R BT.601
-    _put_text(canvas, text, left + _PAD, top + height - _PAD, _BLACK if luminance > 110 else _WHITE)
+    _put_text(canvas, text, left + pad, top + height - pad, _BLACK if luminance > 110 else _WHITE, scale)

@@ -4,7 +4,7 @@ Letters: B pictures, Q queries, T text tokens, P phrases, K detections of one pi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -20,14 +20,18 @@ class Detections:
     """What was found in one picture, highest score first.
 
     Attributes:
-        boxes: (K, 4) float32 xyxy_px in the stored picture.
+        boxes: (K, 4) float32 xyxy_px in the picture.
         scores: (K,) float32 in 0..1.
         labels: (K,) int64 class indices, in the order of the phrases.
+        names: What the labels mean, by label; empty where whoever made this did not say.
+        weakest: (K,) float32, the lowest probability among the tokens of the phrase; None where it is not known.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+    names: tuple[str, ...] = field(default=(), kw_only=True)
+    weakest: Tensor | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         """Return the number of detections, K."""
@@ -35,11 +39,21 @@ class Detections:
 
     def select(self, index: Tensor) -> "Detections":
         """Return the detections that an index or a mask of shape (K,) picks, in its order."""
-        return Detections(self.boxes[index], self.scores[index], self.labels[index])
+        weakest = None if self.weakest is None else self.weakest[index]
+        return replace(
+            self, boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index], weakest=weakest
+        )
 
     def cpu(self) -> "Detections":
         """Return a copy of the detections in the main memory."""
-        return Detections(self.boxes.cpu(), self.scores.cpu(), self.labels.cpu())
+        weakest = None if self.weakest is None else self.weakest.cpu()
+        return replace(
+            self, boxes=self.boxes.cpu(), scores=self.scores.cpu(), labels=self.labels.cpu(), weakest=weakest
+        )
+
+    def texts(self) -> list[str]:
+        """Return the K names of what was found; a label without a name is its number."""
+        return [self.names[label] if label < len(self.names) else str(label) for label in self.labels.tolist()]
 
 
 def phrase_scores(logits: Tensor, phrase_map: Tensor, how: ScoreOf = "mean") -> Tensor:
@@ -68,7 +82,7 @@ def phrase_scores(logits: Tensor, phrase_map: Tensor, how: ScoreOf = "mean") -> 
     return torch.stack(columns, dim=-1)
 
 
-def nms(detections: Detections, iou: float | Tensor) -> Detections:
+def nms(detections: Detections, iou: float | Tensor, *, agnostic: bool = False) -> Detections:
     """Suppress, within each label only, what overlaps a higher score by more than `iou`, or by more than its own.
 
     Greedy and exact: a suppressed box suppresses nothing; of equal scores the first one stays. (OpenCV's
@@ -77,8 +91,10 @@ def nms(detections: Detections, iou: float | Tensor) -> Detections:
     Args:
         detections: K of one picture.
         iou: One overlap for all, or (K, 1), one for each detection, equal within a label.
+        agnostic: Whatever the labels, the higher score suppresses.
     """
-    same_label = detections.labels[:, None] == detections.labels[None]
+    labels = torch.zeros_like(detections.labels) if agnostic else detections.labels
+    same_label = labels[:, None] == labels[None]
     # on the CPU, because the loop below would wait for a GPU once for each box
     rivals = ((pairwise_iou(detections.boxes, detections.boxes) > iou) & same_label).triu(1).cpu()
     keep = torch.ones(len(detections), dtype=torch.bool)
@@ -118,13 +134,15 @@ def postprocess(
     """
     scores = phrase_scores(logits, phrase_map, score)
     found = []
-    names = torch.arange(scores.shape[-1], device=scores.device).expand(len(scores), -1) if classes is None else classes
-    for picture_scores, picture_boxes, name, (width, height) in zip(scores, boxes.float(), names, sizes, strict=True):
-        best, pair = picture_scores.flatten().sort(descending=True, stable=True)
+    classes = torch.arange(scores.shape[-1], device=scores.device) if classes is None else classes
+    classes, members = classes.expand(len(scores), -1), phrase_map.expand(len(scores), -1, -1)
+    for b, (width, height) in zip(range(len(scores)), sizes, strict=True):
+        best, pair = scores[b].flatten().sort(descending=True, stable=True)
         pair = pair[:top_k][best[:top_k] > score_threshold]
-        query, phrase = pair // picture_scores.shape[-1], pair % picture_scores.shape[-1]
-        corners = clip_xyxy_px(cxcywh_norm_to_xyxy_px(picture_boxes[query], width, height), width, height)
-        detections = Detections(corners, picture_scores[query, phrase], name[phrase])
+        query, phrase = pair // scores.shape[-1], pair % scores.shape[-1]
+        corners = clip_xyxy_px(cxcywh_norm_to_xyxy_px(boxes[b].float()[query], width, height), width, height)
+        weakest = logits[b][query].float().sigmoid().masked_fill(~members[b][phrase], 1.0).amin(-1)
+        detections = Detections(corners, scores[b][query, phrase], classes[b][phrase], weakest=weakest)
         found.append(detections if nms_iou is None else nms(detections, nms_iou))
     return found
 
@@ -132,11 +150,14 @@ def postprocess(
 def merge(parts: Sequence[Detections], top_k: int = 300) -> Detections:
     """Join what several prompts found in one picture and keep the best; of equal scores the earlier prompt's.
 
-    As each part holds its prompt's best `top_k`, the result is the best `top_k` of all.
+    As each part holds its prompt's best `top_k`, the result is the best `top_k` of all. Names are those of the first.
     """
+    weakest = [part.weakest for part in parts if part.weakest is not None]
     joined = Detections(
         boxes=torch.cat([part.boxes for part in parts]),
         scores=torch.cat([part.scores for part in parts]),
         labels=torch.cat([part.labels for part in parts]),
+        names=parts[0].names,
+        weakest=torch.cat(weakest) if len(weakest) == len(parts) else None,
     )
     return joined.select(joined.scores.sort(descending=True, stable=True).indices[:top_k])

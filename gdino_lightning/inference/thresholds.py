@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gdino_lightning.inference.postprocess import Detections, nms
 
-LITERATURE_SCORE, LITERATURE_NMS = 0.35, 0.5  # where nothing is calibrated: the official demo's threshold, usual NMS
+# where nothing is calibrated: box and text threshold of the official demo, and the usual overlap
+LITERATURE_SCORE, LITERATURE_TEXT, LITERATURE_NMS = 0.35, 0.25, 0.5
 
 
 @dataclass(frozen=True)

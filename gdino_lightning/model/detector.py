@@ -210,8 +210,15 @@ class GroundingDetector(nn.Module):
             image, text = replace(image, features=vision), replace(text, features=words)
         return image, text
 
-    def select_queries(self, image: ImageFeatures, text: TextFeatures) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def select_queries(
+        self, image: ImageFeatures, text: TextFeatures, picked: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pick the Q image tokens that match any text token best (language-guided query selection, section 3.2).
+
+        Args:
+            image: Fused image features.
+            text: Fused text features.
+            picked: (B, Q) int64 image tokens to take instead, to follow another selection step by step.
 
         Returns:
             Logits (B, Q, T) and boxes (B, Q, 4) cxcywh_norm of the picked proposals, attached to the graph, and what
@@ -221,17 +228,20 @@ class GroundingDetector(nn.Module):
         proposals, anchors = core.generate_encoder_output_proposals(image.features, ~image.mask, image.shapes)
         logits = self._contrast(core.encoder_output_class_embed, proposals, text)
         count = min(core.config.num_queries, logits.shape[1])
-        picked = logits.detach().amax(-1).topk(count, dim=1).indices[..., None]
+        if picked is None:
+            picked = logits.detach().amax(-1).topk(count, dim=1).indices
+        picked = picked[..., None]
         box_logits = core.encoder_output_bbox_embed(proposals) + anchors
         boxes = box_logits.gather(1, picked.expand(-1, -1, 4)).sigmoid()
         if core.config.embedding_init_target:
-            content = core.query_position_embeddings.weight[:count].expand(len(logits), -1, -1)
+            # `len` would be a plain number, and an exported graph fixed to one batch size
+            content = core.query_position_embeddings.weight[:count].expand(logits.shape[0], -1, -1)
         else:
             content = proposals.gather(1, picked.expand(-1, -1, proposals.shape[-1])).detach()
         if self.switches.text_guided_queries:
             references = boxes.detach()
         else:
-            references = core.reference_points.weight[:count].sigmoid().expand(len(logits), -1, -1)
+            references = core.reference_points.weight[:count].sigmoid().expand(logits.shape[0], -1, -1)
         return logits.gather(1, picked.expand(-1, -1, logits.shape[-1])), boxes, content, references
 
     def decode(

@@ -1,22 +1,19 @@
-"""Weights in: the miniature, a hub id, a Hugging Face folder, a Lightning checkpoint, a run folder or an adapter.
+"""Weights in: the miniature, a hub id, a folder, the official code's or MMDetection's file, a checkpoint, an adapter.
 
-Whatever the source, the result is the same triple: a transformers model, its tokenizer, and the prompt that was saved
-with the weights, if any. Nothing here runs code from a file: pickles are read with `weights_only=True` only.
+Whatever the source, the result is the same: a transformers model, its tokenizer, and the prompt that was saved with
+the weights, if any. Nothing here runs code from a file: pickles are read with `weights_only=True` only.
 """
 
 import json
 import logging
-import pickle
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, snapshot_download
 from tokenizers import Tokenizer
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -27,7 +24,14 @@ from transformers import (
 )
 
 from gdino_lightning.errors import CheckpointError, listed
+from gdino_lightning.model.convert.files import first_line, read_file, read_pickle, unwrap
+from gdino_lightning.model.convert.state import convert, patterns
+from gdino_lightning.model.convert.unused import read_unused
+from gdino_lightning.model.convert.words import find_tokenizer
 from gdino_lightning.model.detector import GroundingDetector, HuggingFaceDetector, Switches, add_static_anchors
+from gdino_lightning.model.final_stop import without_final_stop
+from gdino_lightning.model.folder import read_prompt
+from gdino_lightning.model.hub import cached_folder, download, unreachable
 from gdino_lightning.model.lora import ADAPTER_SUFFIX, merge_state, read_adapter
 from gdino_lightning.model.nano import random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
@@ -35,9 +39,10 @@ from gdino_lightning.model.nano.weights import pretrained_nano
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_KEY = "gdino"  # where a Lightning checkpoint keeps what `describe` returns
-HUB_TIMEOUT_S = 5
+CHECKPOINT_KEY = "gdino"  # where a checkpoint, or an official file that we wrote, keeps what `describe` returns
+UNUSED_KEY = "unused"  # in an official file's description: tensors that only transformers has
 STATE_PREFIX = "detector.model."  # the transformers model inside the LightningModule's state dict
+_FILE_ENDINGS = (".pth", ".pt", ".bin", ".safetensors")
 _MINIATURES: dict[str, Callable[[], HuggingFaceDetector]] = {"nano": pretrained_nano, "nano-random": random_nano}
 _FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
     "grounding-dino": (GroundingDinoConfig, GroundingDinoForObjectDetection),
@@ -55,6 +60,7 @@ class Pretrained:
         phrases: Class name -> wording saved with the weights; None for weights that know no classes.
         architecture: `Switches.architecture` that the weights were trained with; None for published weights, all on.
         thresholds: The calibrated working point saved with the phrases, in plain types; None where there is none.
+        unused: Tensors of an official file that detection does not use, by their official names; kept for a way back.
     """
 
     model: HuggingFaceDetector
@@ -62,15 +68,16 @@ class Pretrained:
     phrases: dict[str, str] | None = None
     architecture: dict[str, bool] | None = None
     thresholds: dict[str, Any] | None = None
+    unused: dict[str, Tensor] = field(default_factory=dict)
 
 
 def load_pretrained(weights: str | Path) -> Pretrained:
     """Load weights from any accepted source.
 
     Args:
-        weights: `nano` (the pretrained miniature) or `nano-random`, a Lightning checkpoint (.ckpt), a run folder (its
-            best checkpoint), an adapter (.adapter.safetensors), a Hugging Face folder, or a hub id such as
-            `IDEA-Research/grounding-dino-tiny`.
+        weights: `nano` (the pretrained miniature) or `nano-random`, a file (a Lightning checkpoint, or weights of the
+            official code or of MMDetection, whatever its name), a run folder (its best checkpoint), an adapter
+            (.adapter.safetensors), a Hugging Face folder, or a hub id such as `IDEA-Research/grounding-dino-tiny`.
 
     Raises:
         CheckpointError: If the weights are missing, damaged, of another model, or the hub cannot be reached.
@@ -78,21 +85,17 @@ def load_pretrained(weights: str | Path) -> Pretrained:
     text = str(weights)
     if text in _MINIATURES:
         return Pretrained(_MINIATURES[text](), nano_tokenizer())
-    if text.endswith(".ckpt"):
-        return _from_checkpoint(Path(text))
     if text.endswith(ADAPTER_SUFFIX):
         return _from_adapter(Path(text))
+    if Path(text).is_file() or text.endswith(".ckpt"):
+        return _from_file(Path(text))
     if (Path(text) / "checkpoints" / "best.ckpt").is_file():
-        return _from_checkpoint(Path(text) / "checkpoints" / "best.ckpt")
-    if text.endswith((".pth", ".pt", ".safetensors", ".bin")):
-        raise CheckpointError(
-            f"{text}: single weight files are not read yet; give the Hugging Face folder that holds it, or a .ckpt"
-        )
+        return _from_file(Path(text) / "checkpoints" / "best.ckpt")
     if Path(text).is_dir():
         return _from_hugging_face(text)
-    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+    if text.count("/") != 1 or text.startswith((".", "/", "~")) or text.endswith(_FILE_ENDINGS):
         raise CheckpointError(
-            f"{text}: no such folder or checkpoint; weights are `nano`, a .ckpt file, a run folder, a Hugging Face "
+            f"{text}: no such folder or file; weights are `nano`, a .ckpt or .pth file, a run folder, a Hugging Face "
             "folder, or a hub id such as IDEA-Research/grounding-dino-tiny"
         )
     return _from_hub(text)
@@ -105,12 +108,18 @@ def describe(
     thresholds: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a model in plain types, enough to rebuild it offline; stored in every checkpoint."""
+    architecture = detector.switches.architecture
+    return describe_loaded(Pretrained(detector.model, tokenizer, dict(phrases), architecture, thresholds))
+
+
+def describe_loaded(loaded: Pretrained) -> dict[str, Any]:
+    """Describe weights as `describe` does."""
     return {
-        "config": json.loads(detector.model.config.to_json_string(use_diff=False)),
-        "tokenizer": tokenizer.to_str(),
-        "phrases": dict(phrases),
-        "architecture": detector.switches.architecture,
-        "thresholds": thresholds,
+        "config": json.loads(loaded.model.config.to_json_string(use_diff=False)),
+        "tokenizer": loaded.tokenizer.to_str(),
+        "phrases": loaded.phrases,
+        "architecture": loaded.architecture,
+        "thresholds": loaded.thresholds,
     }
 
 
@@ -120,32 +129,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is missing, damaged, hostile, or not a checkpoint of this project.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; `ls {path.parent}` shows what is there")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: refused, it holds more than weights and plain values ({_first_line(error)})"
-        ) from None
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: damaged or not a checkpoint ({_first_line(error)}); use an earlier one"
-        ) from None
-    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint or "state_dict" not in checkpoint:
+    checkpoint = read_pickle(path)
+    if not _is_checkpoint(checkpoint):
         raise CheckpointError(f"{path}: not a checkpoint of gdino-lightning; give one that `fit` wrote")
-    return checkpoint
+    known: dict[str, Any] = checkpoint
+    return known
 
 
 def build_described(description: dict[str, Any]) -> Pretrained:
     """Build the architecture and tokenizer that `describe` recorded, with untrained weights."""
     config_class, model_class = _family(description["config"].get("model_type"), "the checkpoint")
-    model = model_class(config_class.from_dict(description["config"]))
-    architecture = description.get("architecture", Switches().architecture)
-    if not architecture["text_guided_queries"]:
+    return _with_words(model_class(config_class.from_dict(description["config"])), description)
+
+
+def _with_words(model: HuggingFaceDetector, description: dict[str, Any]) -> Pretrained:
+    """Give a model what was recorded with it."""
+    phrases, architecture = description["phrases"], description.get("architecture")
+    if architecture and not architecture["text_guided_queries"]:
         add_static_anchors(model)
-    tokenizer = Tokenizer.from_str(description["tokenizer"])
-    return Pretrained(model, tokenizer, dict(description["phrases"]), architecture, description.get("thresholds"))
+    return Pretrained(
+        model,
+        Tokenizer.from_str(description["tokenizer"]),
+        None if phrases is None else dict(phrases),
+        architecture,
+        description.get("thresholds"),
+    )
 
 
 def check_same_phrases(saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
@@ -196,12 +204,43 @@ def _from_adapter(path: Path) -> Pretrained:
     try:
         loaded.model.load_state_dict(merge_state(loaded.model.state_dict() | adapters, lora))
     except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: does not fit {base}, its base ({_first_line(error)})") from None
+        raise CheckpointError(f"{path}: does not fit {base}, its base ({first_line(error)})") from None
     return loaded
 
 
-def _from_checkpoint(path: Path) -> Pretrained:
-    checkpoint = read_checkpoint(path)
+def _from_file(path: Path) -> Pretrained:
+    """Tell by its content whose file it is."""
+    if path.suffix == ".safetensors" and (path.parent / "config.json").is_file():
+        return _from_hugging_face(str(path.parent))
+    content = read_file(path)
+    if _is_checkpoint(content):
+        return _from_checkpoint(content, path)
+    state = unwrap(content, path)
+    description = content.get(CHECKPOINT_KEY) if isinstance(content, dict) else None
+    if isinstance(description, dict):
+        return _from_our_official(state, description, path)
+    converted = convert(state, path)
+    words = converted.model.model.text_backbone.embeddings.word_embeddings.num_embeddings
+    return Pretrained(converted.model, find_tokenizer(path, words), unused=converted.unused)
+
+
+def _from_our_official(state: dict[str, Tensor], description: dict[str, Any], path: Path) -> Pretrained:
+    """Load an official file that `export_official` wrote, with its words."""
+    try:
+        config_class, _ = _family(description["config"]["model_type"], str(path))
+        converted = convert(state, path, config_class.from_dict(description["config"]), description[UNUSED_KEY])
+        loaded = _with_words(converted.model, description)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its description is damaged ({first_line(error)}); export it again") from None
+    loaded.unused = converted.unused
+    return loaded
+
+
+def _is_checkpoint(content: object) -> bool:
+    return isinstance(content, dict) and CHECKPOINT_KEY in content and "state_dict" in content
+
+
+def _from_checkpoint(checkpoint: dict[str, Any], path: Path) -> Pretrained:
     loaded = build_described(checkpoint[CHECKPOINT_KEY])
     state = {
         name.removeprefix(STATE_PREFIX): tensor
@@ -219,34 +258,16 @@ def _from_checkpoint(path: Path) -> Pretrained:
 
 def _from_hub(name: str) -> Pretrained:
     """Load from the cache where it is complete, else from the hub, after one short look whether it answers."""
-    snapshot: str | None = None
-    try:
-        snapshot = snapshot_download(name, local_files_only=True)
-    except (OSError, ValueError):
-        logger.info("%s is not in the cache: asking the hub", name)
-    if snapshot and list(Path(snapshot).glob("*.safetensors")):
-        return _from_hugging_face(snapshot)
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _unreachable(constants.ENDPOINT)
-    if reason:
+    folder = cached_folder(name)
+    if folder and list(folder.glob("*.safetensors")):
+        return _from_hugging_face(str(folder))
+    if reason := unreachable():
         raise CheckpointError(
             f"{name}: no such folder, not in the cache, and the hub did not answer ({reason}); either download it "
             "where there is a network and give the folder (--model.weights path/to/folder), or try everything offline "
             "with --config configs/sample.yaml"
         )
-    return _from_hugging_face(name)
-
-
-def _unreachable(url: str) -> str | None:
-    """Return why `url` does not answer within some seconds; None if it does, whatever it says."""
-    try:
-        urllib.request.urlopen(url, timeout=HUB_TIMEOUT_S).close()
-    except urllib.error.HTTPError:
-        return None
-    except urllib.error.URLError as error:
-        return str(error.reason)
-    except OSError as error:
-        return _first_line(error)
-    return None
+    return _from_hugging_face(str(download(name)))
 
 
 def _from_hugging_face(source: str) -> Pretrained:
@@ -254,21 +275,26 @@ def _from_hugging_face(source: str) -> Pretrained:
         config = AutoConfig.from_pretrained(source)
         _, model_class = _family(config.model_type, source)
         model, report = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
+        tokenizer = without_final_stop(AutoTokenizer.from_pretrained(source).backend_tokenizer)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{source}: cannot be loaded as a Hugging Face Grounding DINO ({_first_line(error)})"
+            f"{source}: cannot be loaded as a Hugging Face Grounding DINO ({first_line(error)})"
         ) from None
     _check_report(source, report)
     _check_heads(source, model)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return Pretrained(model, tokenizer)
+    loaded = Pretrained(model, tokenizer, unused=read_unused(Path(source)))
+    if saved := read_prompt(Path(source)):
+        loaded.phrases, loaded.architecture, loaded.thresholds = saved.phrases, saved.architecture, saved.thresholds
+    return loaded
 
 
 def _check_report(source: str, report: dict[str, Any]) -> None:
     """Refuse a folder in which a weight is missing or misshaped; transformers would draw it at random."""
     # `swin.layernorm` normalises nothing here (detection reads the stages) and is absent from released weights.
+    if report["unexpected_keys"]:
+        logger.warning("%s: not used: %s", source, ", ".join(patterns(sorted(report["unexpected_keys"]))))
     missing = sorted(name for name in report["missing_keys"] if ".layernorm." not in name)
     wrong = sorted(str(item) for item in report.get("mismatched_keys", ()))
     if missing or wrong:
@@ -296,8 +322,3 @@ def _family(model_type: str | None, source: str) -> tuple[type[Any], type[Any]]:
     if model_type not in _FAMILIES:
         raise CheckpointError(f"{source}: model_type is {model_type!r}, expected one of {', '.join(_FAMILIES)}")
     return _FAMILIES[model_type]
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

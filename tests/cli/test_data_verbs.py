@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gdino_lightning.cli import main
-from gdino_lightning.data.table import COLUMNS
+from gdino_lightning.data.fields import COLUMNS
 
 
 def contents(folder: Path) -> dict[str, tuple[str, int]]:

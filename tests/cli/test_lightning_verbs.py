@@ -13,7 +13,7 @@ from verb_runs import CLASSES, ONE_STEP, SIZES, files, fit_arguments, rows
 
 from gdino_lightning.cli import main
 from gdino_lightning.data.datamodule import DetectionDataModule
-from gdino_lightning.data.table import COLUMNS
+from gdino_lightning.data.fields import COLUMNS
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
 from gdino_lightning.training.module import GroundingDinoModule
 

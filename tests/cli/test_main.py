@@ -37,7 +37,8 @@ def failure(capsys, *arguments: str) -> str:
 def test_the_static_table_of_verbs_is_what_the_parsers_offer():
     offered = lightning_verbs.GdinoCLI.subcommands()
     assert set(LIGHTNING_VERBS) == set(offered)
-    assert set(VERBS) == {*offered, "sample", "prepare", "inspect", "world", "pretrain", "select", "compare", "phrases"}
+    data, runs = {"sample", "prepare", "inspect"}, {"pretrain", "world", "select", "compare", "phrases"}
+    assert set(VERBS) == {*offered, *data, *runs, "detect", "edit", "serve", "export"}
 
 
 @pytest.mark.parametrize("verb", VERBS)

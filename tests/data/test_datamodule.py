@@ -13,9 +13,9 @@ from PIL import Image
 from gdino_lightning.data import datamodule as datamodule_file
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.data.datamodule import DetectionDataModule
+from gdino_lightning.data.fields import COLUMNS
 from gdino_lightning.data.sample import draw_sample
 from gdino_lightning.data.split import hold_out
-from gdino_lightning.data.table import COLUMNS
 from gdino_lightning.errors import ConfigError, DatasetError
 
 PHRASES = {"with_mask": "with mask", "without_mask": "without mask"}

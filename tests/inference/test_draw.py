@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 
+from gdino_lightning.data.images import decode_rgb
 from gdino_lightning.inference.draw import (
     PALETTE,
     annotate,
+    annotate_with_legend,
     color_of,
+    colors_of,
     contact_sheet,
     draw_boxes,
+    encode,
     legend,
     side_by_side,
 )
@@ -107,3 +111,47 @@ def test_contact_sheet_places_pictures_row_by_row() -> None:
     assert np.all(sheet[height // 2 :, 400:] == 255)
     with pytest.raises(ValueError, match="at least one"):
         contact_sheet([])
+
+
+def test_colours_follow_from_the_name_whatever_stands_beside_it() -> None:
+    names = ["cat", "dog", "red bird"]
+    assert colors_of(names) == colors_of(names)
+    assert len(set(colors_of([f"phrase {i}" for i in range(len(PALETTE))]))) == len(PALETTE)
+    many = colors_of([f"phrase {i}" for i in range(3 * len(PALETTE) + 2)])
+    assert set(many) == set(PALETTE)
+    assert len({each: many.count(each) for each in PALETTE}) == len(PALETTE)
+    for name in names:  # alone, and first in any list, a phrase has its own colour
+        assert colors_of([name])[0] == colors_of([name, *names[::-1]][:2])[0]
+
+
+def test_texts_and_lines_grow_with_large_pictures() -> None:
+    def inked(side: int) -> tuple[float, float]:
+        drawn = annotate(grey(side, side), [[side / 4, side / 4, side / 2, side / 2]], [0], ["a house"], [0.5])
+        changed = np.any(drawn != GREY, axis=2)
+        strip, line = changed[: side // 4 - 2], changed[side * 3 // 8]
+        return strip.any(1).sum() / side, line.sum() / side
+
+    (small_strip, small_line), (large_strip, large_line) = inked(640), inked(2560)
+    assert large_strip == pytest.approx(small_strip, rel=0.3)
+    assert large_line > small_line / 2  # the soft edge of a line stays one pixel
+
+
+def test_a_crowd_gets_a_legend_of_what_is_there() -> None:
+    boxes = [[10 * i, 100, 10 * i + 8, 130] for i in range(13)]
+    colors = colors_of(["cat", "dog", "bird"])
+    drawn = annotate_with_legend(grey(480, 600), boxes, [0, 2] * 6 + [0], ["cat", "dog", "bird"], [0.5] * 13, colors)
+    below = drawn[480:]
+    assert below.shape[0] > 0
+    assert np.any(np.all(below == colors[0], axis=2))
+    assert np.any(np.all(below == colors[2], axis=2))
+    assert not np.any(np.all(below == colors[1], axis=2))
+    few = annotate_with_legend(grey(480, 600), boxes[:2], [0, 2], ["cat", "dog", "bird"], [0.5] * 2, colors)
+    assert few.shape == (480, 600, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".jpg", ".webp"])
+def test_every_kind_of_picture_can_be_written(suffix: str) -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[..., 0] = 200
+    data = encode(image, suffix)
+    np.testing.assert_allclose(decode_rgb(data, "a"), image, atol=12)

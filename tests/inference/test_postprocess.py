@@ -1,3 +1,4 @@
+import cv2
 import pytest
 import torch
 
@@ -160,3 +161,50 @@ def _iou(a: torch.Tensor, b: torch.Tensor) -> float:
     height = max(0.0, float(min(a[3], b[3]) - max(a[1], b[1])))
     both = float((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]))
     return width * height / (both - width * height)
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_nms_keeps_the_boxes_that_opencv_keeps(seed: int, agnostic: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(300, 2, generator=generator) * 200
+    size = torch.rand(300, 2, generator=generator) * 80 + 5
+    scores = (torch.rand(300, generator=generator) * 0.9 + 0.05).sort(descending=True).values
+    labels = torch.randint(4, (300,), generator=generator)
+    found = Detections(torch.cat([corner, corner + size], dim=1), scores, labels)
+    groups = [0] * 300 if agnostic else labels.tolist()
+    xywh = torch.cat([corner, size], dim=1).tolist()
+    expected = sorted(cv2.dnn.NMSBoxesBatched(xywh, scores.tolist(), groups, 0.0, 0.5))
+    kept = nms(found, 0.5, agnostic=agnostic)
+    assert 0 < len(expected) < 300
+    assert torch.equal(kept.scores, scores[expected])
+    assert torch.equal(kept.labels, labels[expected])
+
+
+def test_the_weakest_token_of_each_pair_is_kept() -> None:
+    probabilities = [[0.9, 0.2, 0.6, 0.1], [0.7, 0.8, 0.3, 0.1]]
+    logits = torch.tensor([[[logit(each) for each in row] for row in probabilities]])
+    phrases = torch.tensor([[True, True, False, False], [False, False, True, False]])
+    (found,) = postprocess(logits, torch.full((1, 2, 4), 0.5), phrases, [(10, 10)])
+    assert found.scores.tolist() == pytest.approx([0.75, 0.6, 0.55, 0.3])
+    assert found.weakest is not None
+    assert found.weakest.tolist() == pytest.approx([0.7, 0.6, 0.2, 0.3])
+
+
+def test_names_and_weakest_tokens_stay_with_their_boxes() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
+    found = Detections(
+        boxes,
+        torch.tensor([0.9, 0.8, 0.7]),
+        torch.tensor([0, 0, 1]),
+        names=("cat", "dog"),
+        weakest=torch.tensor([0.3, 0.2, 0.1]),
+    )
+    for kept in (nms(found, 0.5).cpu(), merge([found.select(torch.tensor([0])), found.select(torch.tensor([2]))])):
+        assert kept.names == ("cat", "dog")
+        assert kept.weakest is not None
+        assert kept.weakest.tolist() == pytest.approx([0.3, 0.1])
+        assert kept.texts() == ["cat", "dog"]
+    bare = Detections(boxes, found.scores, found.labels)
+    assert bare.texts() == ["0", "0", "1"]
+    assert merge([bare, found]).weakest is None

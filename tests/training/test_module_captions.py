@@ -14,7 +14,8 @@ from lightning.pytorch import Trainer, seed_everything
 from gdino_lightning.boxes import cxcywh_norm_to_xyxy_px, cxcywh_to_xyxy, pairwise_iou
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.data.datamodule import DetectionDataModule
-from gdino_lightning.data.table import COLUMNS, Picture, read_split
+from gdino_lightning.data.fields import COLUMNS
+from gdino_lightning.data.table import Picture, read_split
 from gdino_lightning.errors import PromptError
 from gdino_lightning.prompt import Caption, PromptBatch, build_caption_prompt
 from gdino_lightning.training.matcher import Truth

@@ -9,7 +9,7 @@ from typing import cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gdino_lightning.data.batch import Batch, Target
-from gdino_lightning.data.table import COLUMNS
+from gdino_lightning.data.fields import COLUMNS
 from gdino_lightning.files import write_atomic
 from gdino_lightning.inference.postprocess import Detections
 from gdino_lightning.inference.thresholds import Thresholds

@@ -1,0 +1,64 @@
+"""What the run that weights come from says about them, for the model card."""
+
+import csv
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gdino_lightning.cli.runs import CHECKPOINTS, CONFIG_NAME, resolve_checkpoint, run_of
+
+if TYPE_CHECKING:
+    from gdino_lightning.model.card import CardFacts
+
+_METRICS = ("val/map", "val/map_50", "val/map_75")
+
+
+def facts_of(weights: str, license_id: str | None = None) -> "CardFacts":
+    """Return what is known of weights beside themselves.
+
+    Args:
+        weights: As given to `--weights`. Only a run folder, or a checkpoint in one, has something to tell.
+        license_id: SPDX identifier that the user gives them.
+    """
+    from gdino_lightning.model.card import CardFacts
+    from gdino_lightning.model.folder import EvaluationSettings
+
+    checkpoint = _checkpoint(Path(weights))
+    run = None if checkpoint is None else run_of(checkpoint)
+    if checkpoint is None or run is None:
+        return CardFacts(license=license_id)
+    config: dict[str, Any] = yaml.safe_load((run / CONFIG_NAME).read_text(encoding="utf-8"))
+    asked = config["data"] | config["model"]
+    known = {each.name: asked[each.name] for each in fields(EvaluationSettings) if each.name in asked}
+    dataset = Path(config["data"].get("root") or run).name
+    metrics = _metrics(run, checkpoint)
+    return CardFacts(
+        base=config["model"].get("weights"),
+        license=license_id,
+        data=dataset,
+        metrics=metrics,
+        scored_on=f"validation part of {dataset}" if metrics else None,
+        evaluation=EvaluationSettings(**known),
+    )
+
+
+def _checkpoint(weights: Path) -> Path | None:
+    best = weights / CHECKPOINTS / "best.ckpt"
+    if best.is_file():
+        return resolve_checkpoint(str(best))
+    return resolve_checkpoint(str(weights)) if weights.suffix == ".ckpt" and weights.is_file() else None
+
+
+def _metrics(run: Path, checkpoint: Path) -> dict[str, float]:
+    """Return what the validation of the checkpoint's epoch gave."""
+    from gdino_lightning.model.pretrained import read_checkpoint
+
+    table = run / "metrics.csv"
+    if not table.is_file():
+        return {}
+    epoch = str(read_checkpoint(checkpoint).get("epoch"))
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["epoch"] == epoch and row.get(_METRICS[0])]
+    return {name: float(rows[-1][name]) for name in _METRICS if rows and rows[-1].get(name)}

@@ -1,0 +1,81 @@
+"""Files of weights, read without running code from them."""
+
+import argparse
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gdino_lightning.errors import CheckpointError, listed
+
+_WRAPPERS = ("model", "state_dict")  # keys that the official code and MMDetection keep their tensors under
+_DISTRIBUTED = "module."  # what DistributedDataParallel puts before every name
+
+
+def read_pickle(path: Path) -> Any:
+    """Read what `torch.save` wrote: tensors (left on disk until used) and plain values, nothing else.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or holds more than that.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; `ls {path.parent}` shows what is there")
+    try:
+        # trainers keep their command line as a Namespace, which is a bag of values and runs nothing
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused, it holds more than weights and plain values ({first_line(error)})"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: damaged or not a checkpoint ({first_line(error)}); use an earlier one"
+        ) from None
+
+
+def read_file(path: Path) -> Any:
+    """Read a file of weights, pickled or in safetensors' format.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or holds more than weights.
+    """
+    if path.suffix != ".safetensors" or not path.is_file():
+        return read_pickle(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged, or not in safetensors' format ({first_line(error)})") from None
+
+
+def unwrap(content: object, path: Path) -> dict[str, Tensor]:
+    """Take the tensors out of a file's content: out of `model` or `state_dict`, without the prefix of DDP.
+
+    Raises:
+        CheckpointError: If there are none, or other things are among them.
+    """
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: holds no named tensors; give the file that holds a model's weights")
+    others = [
+        str(name) for name, value in content.items() if not isinstance(value, Tensor) or not isinstance(name, str)
+    ]
+    if others:
+        raise CheckpointError(f"{path}: {listed(others)} among its weights are no tensors")
+    prefix = _DISTRIBUTED if all(name.startswith(_DISTRIBUTED) for name in content) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
+
+
+def first_line(error: Exception) -> str:
+    """Say what a library found wrong, in one line."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

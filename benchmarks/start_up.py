@@ -62,17 +62,16 @@ def _work(repeats: int) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     with TemporaryDirectory() as folder:
         bare, detect = _commands(Path(folder))
-        rounds = []
-        for number in range(repeats + 1):  # a folder of its own each time, or nothing would be left to do
-            rounds.append((_seconds(bare), _seconds([*detect, f"--output={folder}/out-{number}"])))
+        # a folder of its own each time, or nothing would be left to do
+        outputs = [f"--output={folder}/out-{number}" for number in range(repeats + 1)]
+        rounds = [(_seconds(bare), _seconds([*detect, output])) for output in outputs]
     times = [statistics.median(each) for each in zip(*rounds[1:], strict=True)]
     apart = [ours - theirs for theirs, ours in rounds[1:]]
     print(f"| from a cold start, {SIDE} px, nano, median of {repeats} | seconds |\n|---|---|")
     for name, seconds in zip(("bare script", "gdino detect"), times, strict=True):
         print(f"| {name} | {seconds:.2f} |")
-    print(
-        f"| difference, paired (least to most) | {statistics.median(apart):.2f} ({min(apart):.2f} to {max(apart):.2f}) |"
-    )
+    spread = f"{min(apart):.2f} to {max(apart):.2f}"
+    print(f"| difference, paired (least to most) | {statistics.median(apart):.2f} ({spread}) |")
 
 
 def _seconds(command: Sequence[str]) -> float:

@@ -83,6 +83,10 @@ def test_a_free_port_is_accepted(free_port):
     check_server("127.0.0.1", free_port)
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests in the background of a shell ignore it, and so would a child
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "code", "host"), [(signal.SIGINT, 130, "127.0.0.1"), (signal.SIGTERM, 143, "0.0.0.0")])
 def test_an_end_from_outside_is_clean_and_leaves_no_files(tmp_path, free_port, how, code, host):
@@ -95,12 +99,16 @@ def test_an_end_from_outside_is_clean_and_leaves_no_files(tmp_path, free_port, h
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        preexec_fn=_heed_interrupts,
     ) as process:
-        line = process.stdout.readline()
-        assert re.match(rf"the page: http://\S+:{free_port}/ ", line)
-        assert list(tmp_path.glob("gdino-page-*"))
-        process.send_signal(how)
-        rest, errors = process.communicate(timeout=60)
+        try:
+            line = process.stdout.readline()
+            assert re.match(rf"the page: http://\S+:{free_port}/ ", line)
+            assert list(tmp_path.glob("gdino-page-*"))
+            process.send_signal(how)
+            rest, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()  # or a failure would wait for it without end
     assert process.returncode == code
     assert rest == ""
     assert "Traceback" not in errors

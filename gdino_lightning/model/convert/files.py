@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from gdino_lightning.errors import CheckpointError, listed
 
 _WRAPPERS = ("model", "state_dict")  # keys that the official code and MMDetection keep their tensors under
+_FORBIDDEN = re.compile(r"(?:GLOBAL|global|class) [\w.]+")
 _DISTRIBUTED = "module."  # what DistributedDataParallel puts before every name
 
 
@@ -31,13 +33,12 @@ def read_pickle(path: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: refused, it holds more than weights and plain values ({first_line(error)})"
-        ) from None
+        found = _FORBIDDEN.search(str(error))  # the rest of torch's message tells how to run it all the same
+        what = f"it holds more than weights and plain values ({found[0]})" if found else "it is no file of weights"
+        raise CheckpointError(f"{path}: refused, {what}; give a file that a trainer wrote") from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path}: damaged or not a checkpoint ({first_line(error)}); use an earlier one"
-        ) from None
+        reason = first_line(error).split(". ")[0]
+        raise CheckpointError(f"{path}: damaged or not a checkpoint ({reason}); use an earlier one") from None
 
 
 def read_file(path: Path) -> Any:

@@ -32,7 +32,7 @@ def run_export(arguments: Sequence[str]) -> int:
     elif options.format == "hf":
         _export_folder(loaded, options.output, options.weights, options.license)
     else:
-        _export_graphs(loaded, options.output, canvases, options.phrases)
+        _export_graphs(loaded, options, canvases)
     return 0
 
 
@@ -90,14 +90,15 @@ def _export_folder(loaded: "Pretrained", folder: Path, source: str, license_id: 
     print(f"Hugging Face folder: {folder}\nnext: gdino detect --weights {folder} --source pictures/ --output out/")
 
 
-def _export_graphs(
-    loaded: "Pretrained", folder: Path, canvases: Sequence[tuple[int, int]], phrases: str | None
-) -> None:
+def _export_graphs(loaded: "Pretrained", options: argparse.Namespace, canvases: Sequence[tuple[int, int]]) -> None:
+    from gdino_lightning.inference.saved import saved_evaluation
     from gdino_lightning.inference.words import read_phrases
     from gdino_lightning.model.onnx_export import export_onnx
 
-    given = given_phrases(phrases)
+    given = given_phrases(options.phrases)
     wordings = None if given is None else read_phrases(given)
-    for graph in export_onnx(loaded, folder, canvases=canvases, phrases=wordings):
+    token_score = saved_evaluation(options.weights).token_score  # the thresholds belong to it
+    graphs = export_onnx(loaded, options.output, canvases=canvases, phrases=wordings, token_score=token_score)
+    for graph in graphs:
         batch = "any number of pictures" if graph.dynamic_batch else "one picture"
         print(f"{graph.path}: {batch}, at most {graph.difference:.1g} from torch")

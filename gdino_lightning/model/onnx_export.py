@@ -4,7 +4,7 @@ A graph has one canvas: Swin's windows and masks are laid out for its height and
 is made and is a constant of it, so the text encoder is not part of it. Every graph is compared with torch before it
 takes its place.
 
-Letters: B pictures, Q queries, P phrases, T text tokens, D width of the model, H, W pixels.
+Letters: B pictures, Q queries, P phrases, H, W pixels.
 """
 
 import json
@@ -97,7 +97,10 @@ def export_onnx(
     _check_canvases(canvases)
     if output.suffix == ".onnx" or output.is_file():
         raise ConfigError(f"{output}: graphs are written into a folder, one for each canvas; give --output a folder")
-    wordings = class_phrases(phrases or loaded.phrases or _no_phrases())
+    phrases = loaded.phrases if phrases is None else phrases
+    if phrases is None:
+        raise PromptError("phrases: none are saved with these weights; say with --phrases what the graph shall detect")
+    wordings = class_phrases(phrases)
     prompt = build_prompt(list(wordings.values()), loaded.tokenizer, loaded.model.config.max_text_len)
     detector = GroundingDetector(loaded.model, Switches(**(loaded.architecture or {}))).eval()
     module = FixedPrompt(detector, prompt, token_score).eval()
@@ -129,10 +132,6 @@ def _check_canvases(canvases: Sequence[Canvas]) -> None:
     for width, height in canvases:
         if min(width, height) < LEAST_SIDE:
             raise ConfigError(f"canvas {width}x{height}: both sides must be at least {LEAST_SIDE} px")
-
-
-def _no_phrases() -> dict[str, str]:
-    raise PromptError("phrases: none are saved with these weights; name what the graph shall detect with --phrases")
 
 
 @torch.no_grad()
@@ -212,16 +211,19 @@ def _traced(module: nn.Module, canvas: Canvas, dynamic_batch: bool) -> ONNXProgr
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """Leave out what has no meaning in a graph, and remarks that help no user, while a graph is made."""
-    log, checks = logging.getLogger("torch.onnx"), "TRANSFORMERS_DISABLE_TORCH_CHECK"
-    level, before = log.level, os.environ.get(checks)
-    log.setLevel(logging.ERROR)
-    os.environ[checks] = "1"  # checks of shapes by value, for which ONNX has no operator; here they are constants
+    checks = "TRANSFORMERS_DISABLE_TORCH_CHECK"  # of shapes by value: constants here, and ONNX has no operator for them
+    before = os.environ.get(checks)
+    levels = {log: log.level for log in map(logging.getLogger, ("torch.onnx", "onnxscript"))}
+    os.environ[checks] = "1"
+    for log in levels:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in levels.items():
+            log.setLevel(level)
         if before is None:
             del os.environ[checks]
         else:

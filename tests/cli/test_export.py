@@ -7,6 +7,9 @@ from official_files import official_tensors, random_model, same_tensors, write_w
 
 from gdino_lightning.cli import main
 from gdino_lightning.cli.run_facts import facts_of
+from gdino_lightning.inference import saved
+from gdino_lightning.model import onnx_export
+from gdino_lightning.model.folder import EvaluationSettings
 from gdino_lightning.model.nano.weights import pretrained_nano
 from gdino_lightning.model.pretrained import describe_loaded, load_pretrained
 
@@ -108,3 +111,18 @@ def test_the_card_of_a_run_tells_its_base_its_data_and_what_its_epoch_scored(tmp
 def test_weights_of_no_run_have_nothing_to_tell():
     assert facts_of("nano").metrics == {}
     assert facts_of("nano").evaluation is None
+
+
+def test_a_graph_scores_phrases_as_the_weights_were_evaluated(monkeypatch, tmp_path, capsys):
+    asked = {}
+
+    def note(loaded, output, **settings):
+        asked.update(settings)
+        return [onnx_export.ExportedGraph(output / "64x32.onnx", (64, 32), True, 1e-6)]
+
+    monkeypatch.setattr(saved, "saved_evaluation", lambda weights: EvaluationSettings(token_score="max"))
+    monkeypatch.setattr(onnx_export, "export_onnx", note)
+    words = ["--weights=nano", "--format=onnx", "--canvas=64x32", "--phrases=cat . red dog", f"--output={tmp_path}"]
+    assert main(["export", *words]) == 0
+    assert asked == {"canvases": [(64, 32)], "phrases": {"cat": "cat", "red dog": "red dog"}, "token_score": "max"}
+    assert capsys.readouterr().out == f"{tmp_path}/64x32.onnx: any number of pictures, at most 1e-06 from torch\n"

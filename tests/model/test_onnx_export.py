@@ -233,6 +233,7 @@ def test_a_graph_that_torch_cannot_make_is_one_line(monkeypatch, tmp_path):
         ({"phrases": {"a": "cat", "b": "cat"}}, PromptError, "share the wording"),
         ({"phrases": [f"phrase {i}" for i in range(200)]}, PromptError, "use fewer phrases"),
         ({"phrases": None}, PromptError, "none are saved with these weights; .* --phrases"),
+        ({"phrases": []}, PromptError, "no class is named"),
     ],
 )
 def test_bad_input_is_named_before_anything_is_made(settings, error, message, tmp_path):

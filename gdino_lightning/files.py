@@ -29,19 +29,50 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = False) -> None:
         OSError: The file cannot be written; where the disk is full, the error names it and the bytes needed.
             What was there before stays, and nothing is left beside it.
     """
+    with replacing(path, sync=sync, size=len(data)) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path, *, sync: bool = False, size: int | None = None) -> Iterator[Path]:
+    """Yield the name under which to write a file; at the end of the block it takes its place.
+
+    Args:
+        path: File to make or to replace; its folder is made where it is missing.
+        sync: Wait until the bytes, and then the new name, are on the disk.
+        size: Bytes that will be written, if they are known, for the error of a full disk.
+
+    Raises:
+        OSError: The file cannot be written; where the disk is full, the error names `path`. After this and every other
+            error of the block what was there before stays, and nothing is left beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path)
+    part.unlink(missing_ok=True)  # a killed process may have left a link to a file that must not change
     try:
-        part.write_bytes(data)
+        yield part
         if sync:
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
+            _sync(part, os.O_RDWR)
         part.replace(path)
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in FULL_DISK:
-            raise OSError(error.errno, f"no space for {len(data):,} bytes", str(path)) from error
+            needed = "it" if size is None else f"{size:,} bytes"
+            raise OSError(error.errno, f"no space for {needed}", str(path)) from error
         raise
+    if sync and os.name == "posix":  # elsewhere folders cannot be opened
+        _sync(path.parent, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network disks do not sync folders
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

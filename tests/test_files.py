@@ -1,11 +1,12 @@
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from gdino_lightning.errors import DatasetError
-from gdino_lightning.files import part_of, refuse_unwritable, write_atomic
+from gdino_lightning.files import part_of, refuse_unwritable, replacing, write_atomic
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -73,3 +74,35 @@ def test_other_errors_name_the_folder_and_the_remedy(tmp_path):
         write_atomic(tmp_path / "file" / "a.txt", b"")
     with pytest.raises(DatasetError, match=f"{tmp_path}: cannot be written"), refuse_unwritable(tmp_path):
         raise OSError("without a name")
+
+
+def test_a_name_is_yielded_and_its_file_takes_the_place_at_the_end(tmp_path):
+    path = tmp_path / "folder" / "a.txt"
+    with replacing(path, sync=True) as part:
+        assert (part, list(path.parent.iterdir())) == (part_of(path), [])
+        part.write_bytes(b"new")
+        assert not path.exists()
+    assert (path.read_bytes(), list(path.parent.iterdir())) == (b"new", [path])
+
+
+def test_a_disk_that_does_not_sync_folders_is_no_error_others_are(tmp_path, monkeypatch):
+    def refuse(code):
+        def fail(descriptor):
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(code, os.strerror(code))
+
+        return fail
+
+    monkeypatch.setattr(os, "fsync", refuse(errno.EINVAL))
+    write_atomic(tmp_path / "a.txt", b"new", sync=True)
+    assert (tmp_path / "a.txt").read_bytes() == b"new"
+    monkeypatch.setattr(os, "fsync", refuse(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write_atomic(tmp_path / "a.txt", b"newer", sync=True)
+
+
+def test_what_a_killed_process_left_is_not_written_through(tmp_path):
+    (tmp_path / "kept.txt").write_bytes(b"kept")
+    os.link(tmp_path / "kept.txt", part_of(tmp_path / "a.txt"))
+    write_atomic(tmp_path / "a.txt", b"new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.txt": b"new", "kept.txt": b"kept"}

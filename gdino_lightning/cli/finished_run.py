@@ -1,12 +1,10 @@
 """A run that `fit` left, opened again: its epochs, its data, and how weights do on its validation part."""
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
@@ -18,7 +16,6 @@ from gdino_lightning.data.batch import Sample
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.errors import CheckpointError, ConfigError
 from gdino_lightning.evaluation.records import RecordSet
-from gdino_lightning.files import part_of
 from gdino_lightning.training.callbacks.reference import Reference
 from gdino_lightning.training.callbacks.store_records import name_records
 from gdino_lightning.training.module import GroundingDinoModule
@@ -118,16 +115,3 @@ def epoch_of(path: Path) -> int:
 def open_checkpoint(path: Path) -> GroundingDinoModule:
     """Return the module of a checkpoint, on the CPU, as `test` would use it."""
     return GroundingDinoModule.load_from_checkpoint(path, weights=str(path), map_location="cpu", weights_only=True)
-
-
-def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write a checkpoint beside its place and move it there: a crash leaves the old file or the new one."""
-    part = part_of(path)
-    try:
-        torch.save(dict(checkpoint), part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

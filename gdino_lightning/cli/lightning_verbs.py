@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from gdino_lightning.cli import INTERRUPTED, LIGHTNING_VERBS, PRETRAIN, TERMINAT
 from gdino_lightning.cli.parsers import OneLineErrors
 from gdino_lightning.cli.phrase_check import check_phrases
 from gdino_lightning.cli.quiet import quiet
+from gdino_lightning.cli.run_lock import hold_run
 from gdino_lightning.cli.runs import CONFIG_NAME, forget_run, link_latest, new_run, resolve_checkpoint, run_of
 from gdino_lightning.cli.score_table import scores_of
 from gdino_lightning.data.datamodule import DetectionDataModule
@@ -33,6 +35,7 @@ from gdino_lightning.data.scenes import WorldDataModule
 from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError
 from gdino_lightning.model.pretrained import read_checkpoint
 from gdino_lightning.training.callbacks import PredictionsCSV, Reference, ReferenceScore, StoreRecords
+from gdino_lightning.training.checkpoint_io import with_whole_checkpoints
 from gdino_lightning.training.memory import explain_full_memory, is_full_memory
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 from gdino_lightning.training.module import GroundingDinoModule
@@ -68,12 +71,13 @@ class GdinoCLI(LightningCLI):
     """LightningCLI over our module and data module."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            super().__init__(*args, **kwargs)
-        except RuntimeError as error:
-            if not is_full_memory(error) or not hasattr(self, "trainer"):
-                raise
-            raise explain_full_memory(self.trainer, self.model) from error
+        with ExitStack() as self._until_end:
+            try:
+                super().__init__(*args, **kwargs)
+            except RuntimeError as error:
+                if not is_full_memory(error) or not hasattr(self, "trainer"):
+                    raise
+                raise explain_full_memory(self.trainer, self.model) from error
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -133,7 +137,7 @@ class GdinoCLI(LightningCLI):
             raise _user_error(error) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Attach TensorBoard and metrics.csv of the run folder, unless loggers are configured or switched off."""
+        """Attach our writer of checkpoints, and TensorBoard and metrics.csv, unless there are others or none."""
         options = self.config[self.subcommand]
         if options.ckpt_path:
             kwargs["num_sanity_val_steps"] = 0  # the row before the first step is there since the run began
@@ -142,6 +146,7 @@ class GdinoCLI(LightningCLI):
                 TensorBoardLogger(self.run_folder, name="", version="", sub_dir="tensorboard"),
                 MetricsCSVLogger(self.run_folder),
             ]
+        kwargs["plugins"] = with_whole_checkpoints(self._get(self.config_init, "trainer")["plugins"])
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
@@ -155,20 +160,29 @@ class GdinoCLI(LightningCLI):
                 raise ConfigError(
                     f"{type(callback).__name__}: monitor {monitor!r} is never logged; known: {', '.join(known)}"
                 )
+        self._hold_run()
 
     def before_validate(self) -> None:
         """Score the reference, too."""
+        self._hold_run()
         self._watch_reference()
 
     def before_predict(self) -> None:
         """Write what is found, unless the configuration has a writer of its own settings."""
+        self._hold_run()
         if not any(isinstance(callback, PredictionsCSV) for callback in self._callbacks):
             self._callbacks.append(PredictionsCSV())
 
     def before_test(self) -> None:
         """Keep what is found, for `gdino compare`; score the reference, too."""
+        self._hold_run()
         self._watch_reference()
         self._callbacks.append(StoreRecords())
+
+    def _hold_run(self) -> None:
+        """Let no other process write in the run folder from here on: all verbs add to its files."""
+        if self.trainer.is_global_zero:
+            self._until_end.enter_context(hold_run(self.run_folder))
 
     def _watch_reference(self) -> None:
         reference: Reference | None = self._get(self.config_init, "reference")

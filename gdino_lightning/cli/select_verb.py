@@ -8,10 +8,11 @@ from typing import Any, cast
 
 from tqdm import tqdm
 
-from gdino_lightning.cli.finished_run import FinishedRun, epoch_of, open_checkpoint, write_checkpoint
+from gdino_lightning.cli.finished_run import FinishedRun, epoch_of, open_checkpoint
 from gdino_lightning.cli.parsers import LineParser
 from gdino_lightning.cli.phrase_check import check_texts, read_mapping
 from gdino_lightning.cli.quiet import quiet
+from gdino_lightning.cli.run_lock import hold_run
 from gdino_lightning.cli.runs import CHECKPOINTS
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.errors import ConfigError
@@ -22,6 +23,7 @@ from gdino_lightning.evaluation.weight_curve import plot_weight_curve
 from gdino_lightning.model.interpolate import interpolate_checkpoint
 from gdino_lightning.model.pretrained import CHECKPOINT_KEY, load_pretrained, read_checkpoint
 from gdino_lightning.training.callbacks.reference import Reference, ReferenceScore
+from gdino_lightning.training.checkpoint_io import write_checkpoint
 from gdino_lightning.training.module import GroundingDinoModule
 
 ALPHAS = tuple(step / 10 for step in range(11))
@@ -46,11 +48,12 @@ def run_select(arguments: Sequence[str]) -> int:
     quiet()
     run = FinishedRun(options.run)
     reference = _reference(run, options.reference, options.reference_phrases)
-    chosen = _select_epoch(run)
-    if options.interpolate:
-        _select_alpha(run, chosen, reference)
-    else:
-        print(f"next: gdino test --ckpt_path {run.folder / CHECKPOINTS / 'best.ckpt'}")
+    with hold_run(run.folder):
+        chosen = _select_epoch(run)
+        if options.interpolate:
+            _select_alpha(run, chosen, reference)
+        else:
+            print(f"next: gdino test --ckpt_path {chosen}")
     return 0
 
 

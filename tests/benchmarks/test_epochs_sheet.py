@@ -13,7 +13,7 @@ from benchmarks import epochs_sheet
 from benchmarks._runs import flags
 from benchmarks.epochs_sheet import Cell, Column, columns_of, counted, jpeg, sheet, spread
 from gdino_lightning import cli
-from gdino_lightning.cli.finished_run import open_checkpoint, write_checkpoint
+from gdino_lightning.cli.finished_run import open_checkpoint
 from gdino_lightning.data.batch import Request
 from gdino_lightning.data.canvas import Sizing
 from gdino_lightning.data.dataset import DetectionDataset
@@ -21,6 +21,7 @@ from gdino_lightning.data.images import read_rgb
 from gdino_lightning.data.table import read_split
 from gdino_lightning.inference.draw import color_of
 from gdino_lightning.model.pretrained import read_checkpoint
+from gdino_lightning.training.checkpoint_io import write_checkpoint
 from gdino_lightning.training.metrics_csv import read_metrics
 
 TINY = ["--data.source=null", "--data.short_side=64", "--data.long_side_max=64", "--data.val=0.25"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from full_disk import fail_within, no_space
 from verb_runs import CLASSES, ONE_STEP, SAMPLE_CONFIG, failure, fit_arguments, forbid_steps
 
 from gdino_lightning.cli import main
@@ -88,6 +89,19 @@ def test_an_interrupted_fit_is_130_and_says_how_to_resume(drawn, tmp_path, monke
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning ignores further ones
     assert capfd.readouterr().out.splitlines()[-1] == says
+
+
+def test_a_disk_that_fills_up_in_a_checkpoint_ends_a_fit_with_4_and_leaves_the_one_before(copied, monkeypatch, capfd):
+    last = copied.run / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    fail_within(monkeypatch, last, len(before) // 2, no_space)
+    one_batch = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
+    assert main(["fit", "--ckpt_path=last", "--trainer.max_epochs=3", *one_batch]) == 4
+    printed = capfd.readouterr().err
+    assert "Traceback" not in printed
+    assert re.match(r"gdino: .*runs/sample/checkpoints/last\.ckpt: no space", printed.splitlines()[-1])
+    assert last.read_bytes() == before
+    assert not list(last.parent.glob(".*"))
 
 
 def test_numbers_that_are_not_finite_end_a_fit_with_3(drawn, tmp_path, monkeypatch, capfd):

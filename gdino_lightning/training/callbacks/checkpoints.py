@@ -15,6 +15,7 @@ from gdino_lightning.errors import ConfigError
 from gdino_lightning.evaluation.bootstrap import bootstrap_map
 from gdino_lightning.evaluation.calibration import Calibration
 from gdino_lightning.evaluation.selection import Candidate, Choice, choose
+from gdino_lightning.files import part_of, replacing
 from gdino_lightning.training.scored import ScoredModule
 
 MAP = "val/map"  # has a standard error, by which the rule of selection goes
@@ -29,9 +30,10 @@ class EpochCheckpoints(Checkpoint):
     - `best.ckpt`: weights only, the chosen epoch so far (a hard link where the disk allows it).
     - `last.ckpt`: with optimizer, schedule, counters and callbacks; resumes with the next epoch.
 
-    Only full epochs are saved, because Lightning 2.6 repeats steps when it resumes within one. Every file is
-    written beside its place and then moved there, so a crash leaves the file of the epoch before. A score is
-    the monitored value of a validation that ran in the epoch (not of an earlier one); NaN is none.
+    Only full epochs are saved, because Lightning 2.6 repeats steps when it resumes within one. The trainer's
+    `WholeCheckpointIO` writes each file beside its place and moves it there, so a crash leaves the file of the epoch
+    before; what a killed run left half-written is removed when training starts. A score is the monitored value of a
+    validation that ran in the epoch (not of an earlier one); NaN is none.
 
     Where `val/map` is monitored, `evaluation/selection.py` chooses among the kept epochs: the earliest of those within
     one standard error of the best, unless it is clearly worse in over-detection or calibration, which count where the
@@ -83,7 +85,7 @@ class EpochCheckpoints(Checkpoint):
             self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget restored epochs whose files are not here, as when the run resumes in another folder."""
+        """Forget restored epochs whose files are not here, as when the run resumes in another folder; sweep up."""
         if self._is_of_validation and not trainer.enable_validation:
             raise ConfigError(
                 f"checkpoints: monitor is {self.monitor!r}, but there is no validation: "
@@ -95,6 +97,10 @@ class EpochCheckpoints(Checkpoint):
             logger.warning("%s is missing: the best epoch is chosen among new ones", self.best_model_path)
             here = set()
         self._keep_candidates(trainer.strategy.broadcast(here))
+        if trainer.is_global_zero:
+            for name in ("epoch-*.ckpt", "best.ckpt", "last.ckpt"):
+                for leftover in self._folder.glob(part_of(Path(name)).name):
+                    leftover.unlink()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open an epoch: it has no score yet."""
@@ -117,11 +123,11 @@ class EpochCheckpoints(Checkpoint):
         if not math.isnan(score):
             self._candidates[epoch] = self._candidate(score, pl_module)
         best, kept = self.best_epoch, self._kept(epoch)
-        _save(trainer, self._path(epoch), weights_only=True)
+        trainer.save_checkpoint(self._path(epoch), weights_only=True)
         if trainer.is_global_zero and best is not None and best != held:
             _link(self._path(best), self._folder / "best.ckpt")
         self._keep_candidates({best, *kept})
-        _save(trainer, self._folder / "last.ckpt", weights_only=False)
+        trainer.save_checkpoint(self._folder / "last.ckpt", weights_only=False)
         if trainer.is_global_zero:
             for dropped in set(range(epoch)) - kept:
                 self._path(dropped).unlink(missing_ok=True)
@@ -185,22 +191,9 @@ class EpochCheckpoints(Checkpoint):
         return self._folder / f"epoch-{epoch:02d}.ckpt"
 
 
-def _save(trainer: Trainer, path: Path, weights_only: bool) -> None:
-    """Save on all processes, as sharded strategies need it, and move the file into place on the first."""
-    temporary = path.with_name(path.name + ".tmp")
-    trainer.save_checkpoint(temporary, weights_only=weights_only)
-    if trainer.is_global_zero:
-        if temporary.is_file():  # a sharded strategy makes a folder
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-
-
 def _link(source: Path, target: Path) -> None:
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
+    with replacing(target, sync=True) as part:
+        try:
+            os.link(source, part)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, part)

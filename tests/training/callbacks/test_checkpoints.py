@@ -1,3 +1,4 @@
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from full_disk import die, fail_within
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch.utils.data import DataLoader, TensorDataset
@@ -14,7 +16,8 @@ from gdino_lightning.evaluation.calibration import Calibration
 from gdino_lightning.evaluation.records import PictureRecord
 from gdino_lightning.evaluation.reliability import Reliability
 from gdino_lightning.inference.thresholds import Thresholds
-from gdino_lightning.training.callbacks.checkpoints import EpochCheckpoints
+from gdino_lightning.training.callbacks.checkpoints import EpochCheckpoints, _link
+from gdino_lightning.training.checkpoint_io import with_whole_checkpoints
 from gdino_lightning.training.scored import ScoredModule
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on workers and folders
@@ -80,6 +83,7 @@ def fit(
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "log_every_n_steps": 1,
+            "plugins": with_whole_checkpoints(None),
             **settings,
         }
     )
@@ -169,6 +173,55 @@ def test_a_resumed_run_killed_within_an_epoch_and_resumed_again(tmp_path: Path) 
     assert last.trained == whole.trained[2 * STEPS :]
     assert torch.equal(last.layer.weight, whole.layer.weight)
     assert checkpoints.best_epoch == 4
+
+
+@pytest.mark.parametrize("name", ["epoch-02.ckpt", "last.ckpt"])
+@pytest.mark.timeout(120)
+def test_a_run_killed_while_it_writes_resumes_from_the_epoch_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    maps = [0.1, 0.4, 0.3, 0.2]
+    whole, expected = fit(tmp_path / "whole", maps)
+    folder = tmp_path / "broken"
+    fit(folder, maps, max_epochs=2)
+    with monkeypatch.context() as patched:
+        fail_within(patched, folder / "checkpoints" / name, 1000, die)
+        killed = mp.get_context("fork").Process(target=fit, args=(folder, maps), kwargs={"resume": True})
+        killed.start()
+        killed.join()
+    assert killed.exitcode == -9
+    assert f".{name}.part" in files(folder)
+    assert load(folder, "last.ckpt")["epoch"] == 1
+    last, checkpoints = fit(folder, maps, resume=True)
+    assert torch.equal(last.layer.weight, whole.layer.weight)
+    assert checkpoints.state_dict() == expected.state_dict()
+    assert files(folder) == files(tmp_path / "whole")
+
+
+def test_a_start_sweeps_up_half_written_checkpoints_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    ours, others = {".epoch-17.ckpt.part", ".best.ckpt.part"}, {".interpolated-0.50.ckpt.part", "notes.part"}
+    for name in ours | others:
+        (tmp_path / "checkpoints" / name).write_bytes(b"half")
+    fit(tmp_path, [0.1])
+    assert files(tmp_path) == {"epoch-00.ckpt", "best.ckpt", "last.ckpt"} | others
+
+
+def test_a_half_made_link_to_an_epoch_is_not_written_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no hard links here")
+
+    fit(tmp_path, [0.1])
+    epoch = tmp_path / "checkpoints" / "epoch-00.ckpt"
+    before = epoch.read_bytes()
+    os.link(epoch, tmp_path / "checkpoints" / ".best.ckpt.part")  # what a kill within `_link` leaves
+    monkeypatch.setattr(os, "link", refuse)
+    other = tmp_path / "other"
+    other.write_bytes(b"another epoch")
+    _link(other, tmp_path / "checkpoints" / "best.ckpt")
+    assert (tmp_path / "checkpoints" / "best.ckpt").read_bytes() == b"another epoch"
+    assert epoch.read_bytes() == before
+    assert files(tmp_path) == {"epoch-00.ckpt", "best.ckpt", "last.ckpt"}
 
 
 def test_early_stopping_continues_its_count(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from gdino_lightning.cli import INTERRUPTED, LIGHTNING_VERBS, PRETRAIN, TERMINATED
+from gdino_lightning.cli.monitors import check_monitor
 from gdino_lightning.cli.parsers import OneLineErrors
 from gdino_lightning.cli.phrase_check import check_phrases
 from gdino_lightning.cli.quiet import quiet
@@ -155,11 +156,7 @@ class GdinoCLI(LightningCLI):
         watched = (each.metric_names() for each in self._callbacks if isinstance(each, ReferenceScore))
         known = [*self.model.metric_names(), *chain.from_iterable(watched)]
         for callback in self._callbacks:
-            monitor = getattr(callback, "monitor", None)
-            if isinstance(monitor, str) and monitor not in known:
-                raise ConfigError(
-                    f"{type(callback).__name__}: monitor {monitor!r} is never logged; known: {', '.join(known)}"
-                )
+            check_monitor(callback, known)
         self._hold_run()
 
     def before_validate(self) -> None:
@@ -197,6 +194,11 @@ class GdinoCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where the run is and what to do next."""
         best = self.run_folder / "checkpoints" / "best.ckpt"
+        if self.config[self.subcommand].ckpt_path and self.trainer.global_step == self.model.trained[1] + 1:
+            _say(
+                f"nothing was trained: the checkpoint has had all {self.trainer.max_epochs} epochs; give more with "
+                "--trainer.max_epochs"
+            )
         _say(f"run folder: {self.run_folder}")
         if best.is_file() and isinstance(self.datamodule, WorldDataModule):
             _say(f"next: gdino fit --config configs/sample.yaml --model.weights {best}")

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from gdino_lightning.errors import CheckpointError, ConfigError
+from gdino_lightning.model.hub import refuse_url
 
 CONFIG_NAME = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -19,8 +20,10 @@ def resolve_checkpoint(text: str, in_folder: str = "best") -> Path:
         in_folder: The checkpoint that a run folder stands for: `best` to score, `last` to resume.
 
     Raises:
-        CheckpointError: If there is no such file; Lightning itself would start from scratch without a word.
+        CheckpointError: If there is no such file, where Lightning itself would start from scratch without a word, or it
+            is an address, which Lightning would fetch and run.
     """
+    refuse_url(text)
     path = Path("runs") / LATEST / CHECKPOINTS / f"{text}.ckpt" if text in ("best", "last") else Path(text)
     if path.is_dir():
         path = path / CHECKPOINTS / f"{in_folder}.ckpt"

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from tqdm import tqdm
 
 from gdino_lightning.data.fields import Box, box_problem, clip_box
-from gdino_lightning.data.images import decode_rgb
+from gdino_lightning.data.images import decode_rgb, oddity
 from gdino_lightning.data.source import Source, SourceFile
 from gdino_lightning.data.table import Row
 from gdino_lightning.data.voc import VocAnnotation, VocObject, scan_voc
@@ -45,6 +45,7 @@ class CheckedPicture:
         rows: Its boxes as annotated, in the order of the XML; none in a negative.
         repeated: How many exact repetitions of a box were left out.
         matched_by_name: The XML names no file of the source; its own name led to the picture.
+        oddity: What of the picture is unlike its name or is not seen, for a warning; empty where nothing is.
     """
 
     picture: SourceFile
@@ -54,6 +55,7 @@ class CheckedPicture:
     rows: tuple[Row, ...]
     repeated: int
     matched_by_name: bool
+    oddity: str = ""
 
     @property
     def overhangs_px(self) -> list[float]:
@@ -91,6 +93,7 @@ class _ReadPicture:
     sha256: str
     size: tuple[int, int] | None
     problem: Problem | None
+    oddity: str = ""
 
 
 def check_source(source: Source, *, progress: bool = True) -> Checked:
@@ -140,9 +143,10 @@ def _read_picture(source: Source, file: SourceFile) -> _ReadPicture:
         data = source.read(file)
         digest = hashlib.sha256(data).hexdigest()
         height, width, _ = decode_rgb(data, file.where).shape
+        odd = oddity(data, file.name)
     except DatasetError as error:
         return _ReadPicture(file, digest, None, Problem("picture", "unreadable picture", str(error)))
-    return _ReadPicture(file, digest, (width, height), None)
+    return _ReadPicture(file, digest, (width, height), None, odd)
 
 
 def _find_pictures(
@@ -210,6 +214,7 @@ def _check_picture(read: _ReadPicture, claims: Sequence[_ReadXml], problems: lis
         rows=tuple(Row(label, box, read.file.name, width, height) for label, box in distinct),
         repeated=len(good) - len(distinct),
         matched_by_name=xml.annotation.filename != read.file.name,
+        oddity=read.oddity,
     )
 
 

@@ -24,6 +24,7 @@ COLUMNS = (
 )
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 MAX_SIDE_PX = 100_000
+MIN_AREA_PX = 1  # of a box in its picture; less is a slip of the hand
 
 # ASCII only: float() and int() also take "1_0", "nan", "0x10"-like and Arabic digits
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -121,6 +122,8 @@ def box_problem(box: Box, width: int, height: int) -> str | None:
     clipped = clip_box(box, width, height)
     if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
         return f"box {corners} lies outside the picture of {width}x{height} px"
+    if (clipped[2] - clipped[0]) * (clipped[3] - clipped[1]) < MIN_AREA_PX:
+        return f"box {corners} covers less than one px of the picture"
     return None
 
 

@@ -5,7 +5,7 @@ Sixteen bits per channel become eight, grey becomes RGB, alpha is dropped, an an
 """
 
 import io
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import cv2
@@ -19,6 +19,15 @@ MAX_PIXELS = 100_000_000
 
 # only what is accepted here: Pillow's readers of rarer formats never see the file
 _PIL_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+_KINDS = {
+    ".bmp": "BMP",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_SCAN = b"\xff\xda"
 _JPEG_END = b"\xff\xd9"
@@ -64,6 +73,23 @@ def decode_rgb(data: bytes, name: str) -> npt.NDArray[np.uint8]:
     if rgb.shape != (height, width, 3):
         raise DatasetError(f"{name}: header says {width}x{height} px but {rgb.shape[1]}x{rgb.shape[0]} decode")
     return rgb
+
+
+def oddity(data: bytes, name: str) -> str:
+    """Say what of a picture that decodes is unlike its file's name or is not seen; empty where nothing is.
+
+    Raises:
+        DatasetError: The bytes are no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_PIL_FORMATS) as image:
+            kind, several = image.format, bool(getattr(image, "is_animated", False))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DatasetError(f"{name}: not a picture that can be read ({_reason(error)})") from error
+    if several and kind != "MPO":  # a camera's JPEG with a preview of itself
+        return f"{name} has several frames, the first is used"
+    told = _KINDS.get(PurePosixPath(name).suffix.lower())
+    return "" if told in (None, "JPEG" if kind == "MPO" else kind) else f"{name} is a {kind} in truth"
 
 
 def _header_size(file: IO[bytes], name: str) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from typing import Literal
 from gdino_lightning.data.check import Checked, CheckedPicture, Problem, check_source
 from gdino_lightning.data.images import decode_rgb
 from gdino_lightning.data.parallel import map_pictures
-from gdino_lightning.data.publish import Content, publish
+from gdino_lightning.data.publish import Content, publish, recorded_source
 from gdino_lightning.data.similarity import Thumbnail, near_identical, thumbnail
 from gdino_lightning.data.source import Source, open_source
 from gdino_lightning.data.split import split_grouped, split_names, split_stratified
@@ -75,6 +75,7 @@ def prepare(
             name: write_table(row for picture in pictures for row in picture.rows) for name, pictures in splits.items()
         }
         digest = _split_digest(splits, tables)
+        before = recorded_source(root)
         changed_files = publish(
             root,
             _wanted_files(opened, splits),
@@ -87,6 +88,7 @@ def prepare(
             progress=progress,
         )
         summary = _summarise(root, opened, checked, splits, digest, changed_files)
+        summary = replace(summary, source_changed=before not in (None, checked.source_sha256))
         return summary if split == "random" else replace(summary, split=split, groups=groups, asked_train=num_train)
 
 
@@ -188,6 +190,7 @@ def _summarise(
         ignored=source.ignored,
         digest=digest,
         changed_files=changed_files,
+        oddities=tuple(picture.oddity for picture in checked.pictures if picture.oddity),
     )
 
 

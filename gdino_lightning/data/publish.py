@@ -60,6 +60,16 @@ def publish(
         return _Publisher(root, wanted, tables, progress).run(parameters)
 
 
+def recorded_source(root: Path) -> str | None:
+    """Return the digest of the source that a finished folder was made from; None where nothing is recorded."""
+    try:
+        recorded = json.loads((root / MANIFEST).read_bytes())
+    except (OSError, ValueError):  # absent, or damaged: `publish` says so
+        return None
+    digest = recorded.get("source_sha256") if isinstance(recorded, dict) else None
+    return digest if isinstance(digest, str) else None
+
+
 class _Publisher:
     def __init__(self, root: Path, wanted: Mapping[str, Content], tables: Mapping[str, bytes], progress: bool) -> None:
         self.root = root

@@ -56,6 +56,8 @@ class PrepareSummary:
         split: How train and test were told apart.
         groups: Near-identical pictures that the split kept together.
         asked_train: How many pictures train should have had, where groups may have changed it.
+        oddities: What of pictures is unlike their names or is not seen.
+        source_changed: `root` was made from other contents of pictures and annotations before.
     """
 
     root: Path
@@ -74,6 +76,8 @@ class PrepareSummary:
     split: str = "random"
     groups: tuple[tuple[str, ...], ...] = ()
     asked_train: int | None = None
+    oddities: tuple[str, ...] = ()
+    source_changed: bool = False
 
     def __str__(self) -> str:
         done = f"{self.changed_files:,} files written or removed" if self.changed_files else "already up to date"
@@ -97,12 +101,17 @@ class PrepareSummary:
     def warnings(self) -> list[str]:
         """What should be looked at before training."""
         warnings = []
+        if self.source_changed:
+            warnings.append("the source has changed since this folder was made; it now holds what the source holds")
         if self.cut:
             groups = listed((" = ".join(group) for group in self.cut), MAX_NAMED)
             warnings.append(
                 f"{counted(len(self.cut), 'identical group is', 'identical groups are')} cut by the split, so "
                 f"train has seen these test pictures: {groups}; --split grouped keeps them together"
             )
+        if self.oddities:
+            pictures = counted(len(self.oddities), "picture")
+            warnings.append(f"{pictures} used as decoded: {listed(self.oddities, MAX_NAMED)}")
         num_train = self.splits[0].pictures
         if self.asked_train not in (None, num_train):
             warnings.append(f"train has {num_train} pictures, not {self.asked_train}: whole groups do not add up to it")

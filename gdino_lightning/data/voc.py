@@ -18,6 +18,7 @@ MAX_BYTES = 10_000_000
 MAX_DEPTH = 64
 
 _HTML = re.compile(rb"<!DOCTYPE\s+html|<html", re.IGNORECASE)
+_DECLARATION = re.compile(rb"""<\?xml[^>]*\sencoding\s*=\s*["']([^"']+)""")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -110,12 +111,19 @@ def _parse_tree(data: bytes, name: str) -> etree._Element:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
         line, column = error.position
-        reason = error.msg.rsplit(", line ", 1)[0]
+        reason = " ".join(error.msg.rsplit(", line ", 1)[0].split())
+        if "encoding" in reason:
+            reason += f" {_declared_encoding(data)}; save the file as UTF-8, or declare what it is saved as"
         raise DatasetError(f"{name}:{line}:{column}: not well-formed XML: {reason}") from error
     except (LookupError, ValueError) as error:
         raise DatasetError(f"{name}: not readable as XML: {error}") from error
     _check_tree(root, name)
     return root
+
+
+def _declared_encoding(data: bytes) -> str:
+    declared = _DECLARATION.match(data)
+    return declared[1].decode("ascii", "replace") if declared else "UTF-8"
 
 
 def _check_tree(root: etree._Element, name: str) -> None:

@@ -11,6 +11,16 @@ from gdino_lightning.errors import CheckpointError
 HUB_TIMEOUT_S = 5
 
 
+def refuse_url(text: str) -> None:
+    """Refuse an address where a file is expected: what comes from the network is looked at before it is read.
+
+    Raises:
+        CheckpointError: It is one.
+    """
+    if "://" in text:
+        raise CheckpointError(f"{text}: weights are not read from the network; download the file and give its path")
+
+
 def cached_folder(name: str) -> Path | None:
     """Return the folder that a repository was downloaded to, or None; the network is not asked."""
     try:

@@ -31,7 +31,7 @@ from gdino_lightning.model.convert.words import find_tokenizer
 from gdino_lightning.model.detector import GroundingDetector, HuggingFaceDetector, Switches, add_static_anchors
 from gdino_lightning.model.final_stop import without_final_stop
 from gdino_lightning.model.folder import read_prompt
-from gdino_lightning.model.hub import cached_folder, download, unreachable
+from gdino_lightning.model.hub import cached_folder, download, refuse_url, unreachable
 from gdino_lightning.model.lora import ADAPTER_SUFFIX, merge_state, read_adapter
 from gdino_lightning.model.nano import random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
@@ -83,6 +83,7 @@ def load_pretrained(weights: str | Path) -> Pretrained:
         CheckpointError: If the weights are missing, damaged, of another model, or the hub cannot be reached.
     """
     text = str(weights)
+    refuse_url(text)
     if text in _MINIATURES:
         return Pretrained(_MINIATURES[text](), nano_tokenizer())
     if text.endswith(ADAPTER_SUFFIX):
@@ -249,10 +250,19 @@ def _from_checkpoint(checkpoint: dict[str, Any], path: Path) -> Pretrained:
     }
     if lora := checkpoint[CHECKPOINT_KEY].get("lora"):
         state = merge_state(state, lora)
+    expected = loaded.model.state_dict().keys()
+    missing, unknown = sorted(expected - state.keys()), sorted(state.keys() - expected)
+    if missing or unknown:
+        raise CheckpointError(
+            f"{path}: its weights do not fit its own description: {len(missing)} are missing and {len(unknown)} "
+            f"unknown ({listed(missing + unknown, most=5)}); use another checkpoint"
+        )
     try:
         loaded.model.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: its weights do not fit its own description: {error}") from None
+        raise CheckpointError(
+            f"{path}: its weights do not fit its own description: {' '.join(str(error).split())}"
+        ) from None
     return loaded
 
 

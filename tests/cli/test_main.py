@@ -102,7 +102,10 @@ def test_all_doors_open_to_one_function():
         (["fit", "--config", "nowhere.yaml"], r"not exist.*nowhere.yaml'; `gdino fit --help`"),
         (["test", "--ckpt_path", "nowhere.ckpt"], r"nowhere.ckpt: no such checkpoint; `ls runs/\*/checkpoints`"),
         (["test", "--ckpt_path", "best"], r"runs/latest/checkpoints/best.ckpt: no such checkpoint"),
-        (["fit", "--model.phrases=[a]", "--data.rot=x"], r"unrecognized arguments: --data.rot=x; `gdino fit --help`"),
+        (
+            ["fit", "--model.phrases=[a]", "--data.rot=x"],
+            r"--data.rot=x; did you mean --data.root\? `gdino fit --help`",
+        ),
         (["fit", "--model.phrases=[a]", "--data.root=x", "--model.top_k=y"], r"model.top_k.*; `gdino fit --help`"),
     ],
 )

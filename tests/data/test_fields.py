@@ -127,13 +127,15 @@ def test_clipping_moves_only_what_is_outside():
         ((40, 2, 50, 9), "outside"),
         ((-9, 2, 0, 9), "outside"),
         ((2, 30.5, 9, 31), "outside"),
+        ((1, 2, 1.5, 3.9), "(1, 2) to (1.5, 3.9) covers less than one px"),
+        ((39.5, 2, 99, 3), "covers less than one px"),
     ],
 )
 def test_boxes_without_area_in_the_picture_are_explained(box, text):
     assert text in box_problem(tuple(map(float, box)), 40, 30)
 
 
-@pytest.mark.parametrize("box", [(0, 0, 40, 30), (39, 2, 41, 9), (-5, -5, 99, 99), (1.0, 2.0, 1.5, 2.5)])
+@pytest.mark.parametrize("box", [(0, 0, 40, 30), (39, 2, 41, 9), (-5, -5, 99, 99), (1.5, 2.5, 2.5, 3.5)])
 def test_boxes_with_area_in_the_picture_are_fine(box):
     assert box_problem(tuple(map(float, box)), 40, 30) is None
 

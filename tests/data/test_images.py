@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gdino_lightning.data.images import decode_rgb, read_rgb, read_size
+from gdino_lightning.data.images import decode_rgb, oddity, read_rgb, read_size
 from gdino_lightning.errors import DatasetError
 
 RGB = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
@@ -142,3 +142,14 @@ def test_missing_files_and_folders_are_refused(tmp_path):
         for read in (read_rgb, read_size):
             with pytest.raises(DatasetError, match="cannot be read"):
                 read(path)
+
+
+def test_what_is_unlike_its_name_or_not_seen_is_told():
+    image = Image.fromarray(RGB)
+    assert oddity(encoded(image, "PNG"), "a.PNG") == ""
+    assert oddity(encoded(image, "JPEG"), "a.jpeg") == ""
+    assert oddity(encoded(image, "WEBP"), "a.tif") == "a.tif is a WEBP in truth"
+    several = encoded(image, "TIFF", save_all=True, append_images=[image])
+    assert oddity(several, "a.tif") == "a.tif has several frames, the first is used"
+    with pytest.raises(DatasetError, match=r"a\.png: not a picture"):
+        oddity(b"", "a.png")

@@ -79,7 +79,7 @@ class Hostile:
     ("make", "says"),
     [
         (lambda path: path.write_bytes(b""), "damaged"),
-        (lambda path: path.write_text("<html>404</html>"), "refused|damaged"),
+        (lambda path: path.write_text("<html>404</html>"), "is a web page, not weights"),
         (lambda path: path.write_bytes(pickle.dumps(Hostile())), "refused|damaged"),
         (lambda path: torch.save({"state_dict": {}, "x": Hostile()}, path), "refused"),
         (lambda path: torch.save({"state_dict": {}}, path), "not a checkpoint of gdino-lightning"),

@@ -16,7 +16,11 @@ from torch import Tensor
 from gdino_lightning.errors import CheckpointError, listed
 
 _WRAPPERS = ("model", "state_dict")  # keys that the official code and MMDetection keep their tensors under
-_FORBIDDEN = re.compile(r"(?:GLOBAL|global|class) [\w.]+")
+# begins of files that were saved in place of weights
+_PLACEHOLDERS = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself; run `git lfs pull`, or download it",
+    b"<": "a web page, not weights; download the file itself",
+}
 _DISTRIBUTED = "module."  # what DistributedDataParallel puts before every name
 
 
@@ -28,17 +32,26 @@ def read_pickle(path: Path) -> Any:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; `ls {path.parent}` shows what is there")
+    _refuse_placeholder(path)
     try:
         # trainers keep their command line as a Namespace, which is a bag of values and runs nothing
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        found = _FORBIDDEN.search(str(error))  # the rest of torch's message tells how to run it all the same
-        what = f"it holds more than weights and plain values ({found[0]})" if found else "it is no file of weights"
-        raise CheckpointError(f"{path}: refused, {what}; give a file that a trainer wrote") from None
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))  # the rest of torch's text says how to run it all the same
+        held = f"more than weights and plain values (it would run {wanted[1]})" if wanted else "no weights"
+        raise CheckpointError(f"{path}: refused, it holds {held}; give a file that a trainer wrote") from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         reason = first_line(error).split(". ")[0]
         raise CheckpointError(f"{path}: damaged or not a checkpoint ({reason}); use an earlier one") from None
+
+
+def _refuse_placeholder(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(100).lstrip()
+    for beginning, called in _PLACEHOLDERS.items():
+        if start.startswith(beginning):
+            raise CheckpointError(f"{path}: is {called}")
 
 
 def read_file(path: Path) -> Any:
@@ -49,6 +62,7 @@ def read_file(path: Path) -> Any:
     """
     if path.suffix != ".safetensors" or not path.is_file():
         return read_pickle(path)
+    _refuse_placeholder(path)
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -3,6 +3,9 @@
 _ROWS = {"X": 34, "I": 20, "C": 18, "S": 12, "G": 16, "R": 26, "D": 6}
 CATALOGUE = frozenset(f"{group}{number:02}" for group, count in _ROWS.items() for number in range(1, count + 1))
 
+# paths that leave, absolute paths, links, bombs, folders inside, damage, no archive at all
+ADDED = frozenset(f"A{number:02}" for number in range(1, 8))
+
 _NO_INPUT = "nothing that a user gives: "
 MISSING = {
     "S11": "two preparations of one folder at once are not told apart yet",

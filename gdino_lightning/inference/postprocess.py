@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import cv2
 import torch
 from torch import Tensor
 
-from gdino_lightning.boxes import clip_xyxy_px, cxcywh_norm_to_xyxy_px, pairwise_iou
+from gdino_lightning.boxes import clip_xyxy_px, cxcywh_norm_to_xyxy_px
 
 ScoreOf = Literal["mean", "max"]
 
@@ -85,22 +86,25 @@ def phrase_scores(logits: Tensor, phrase_map: Tensor, how: ScoreOf = "mean") -> 
 def nms(detections: Detections, iou: float | Tensor, *, agnostic: bool = False) -> Detections:
     """Suppress, within each label only, what overlaps a higher score by more than `iou`, or by more than its own.
 
-    Greedy and exact: a suppressed box suppresses nothing; of equal scores the first one stays. (OpenCV's
-    version drops scores of 0 and lets any two boxes without an area suppress one another.)
+    Greedy, by OpenCV: a suppressed box suppresses nothing; of equal scores the first one stays. A box without an area
+    overlaps nothing.
 
     Args:
-        detections: K of one picture.
+        detections: K of one picture, highest score first.
         iou: One overlap for all, or (K, 1), one for each detection, equal within a label.
         agnostic: Whatever the labels, the higher score suppresses.
     """
-    labels = torch.zeros_like(detections.labels) if agnostic else detections.labels
-    same_label = labels[:, None] == labels[None]
-    # on the CPU, because the loop below would wait for a GPU once for each box
-    rivals = ((pairwise_iou(detections.boxes, detections.boxes) > iou) & same_label).triu(1).cpu()
-    keep = torch.ones(len(detections), dtype=torch.bool)
-    for i in rivals.any(1).nonzero().flatten().tolist():
-        if keep[i]:
-            keep &= ~rivals[i]
+    corners = detections.boxes.double().cpu()
+    boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
+    labels = (torch.zeros_like(detections.labels) if agnostic else detections.labels).cpu()
+    overlaps = torch.as_tensor(iou).cpu().expand(len(detections), 1)[:, 0]
+    flat = (boxes[:, 2:] <= 0).any(1)  # to OpenCV any two of them overlap, wherever they are
+    keep = flat.clone()
+    for value in set(overlaps.tolist()):
+        members = ((overlaps == value) & ~flat).nonzero()[:, 0]
+        ranks = list(range(len(members), 0, -1))  # in place of scores, of which OpenCV drops those that are 0
+        kept = cv2.dnn.NMSBoxesBatched(boxes[members].tolist(), ranks, labels[members].tolist(), 0.0, value)
+        keep[members[list(kept)]] = True
     return detections.select(keep.to(detections.boxes.device))
 
 

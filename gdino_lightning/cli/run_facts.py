@@ -1,7 +1,6 @@
 """What the run that weights come from says about them, for the model card."""
 
 import csv
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +18,18 @@ def facts_of(weights: str, license_id: str | None = None) -> "CardFacts":
     """Return what is known of weights beside themselves.
 
     Args:
-        weights: As given to `--weights`. Only a run folder, or a checkpoint in one, has something to tell.
+        weights: As given to `--weights`. All but the size and reading is told by a run folder, or a checkpoint in one.
         license_id: SPDX identifier that the user gives them.
     """
+    from gdino_lightning.inference.saved import saved_evaluation
     from gdino_lightning.model.card import CardFacts
-    from gdino_lightning.model.folder import EvaluationSettings
 
+    evaluation = saved_evaluation(weights)  # or the exported folder would be asked in another way than these weights
     checkpoint = _checkpoint(Path(weights))
     run = None if checkpoint is None else run_of(checkpoint)
     if checkpoint is None or run is None:
-        return CardFacts(license=license_id)
+        return CardFacts(license=license_id, evaluation=evaluation)
     config: dict[str, Any] = yaml.safe_load((run / CONFIG_NAME).read_text(encoding="utf-8"))
-    asked = config["data"] | config["model"]
-    known = {each.name: asked[each.name] for each in fields(EvaluationSettings) if each.name in asked}
     dataset = Path(config["data"].get("root") or run).name
     metrics = _metrics(run, checkpoint)
     return CardFacts(
@@ -40,7 +38,7 @@ def facts_of(weights: str, license_id: str | None = None) -> "CardFacts":
         data=dataset,
         metrics=metrics,
         scored_on=f"validation part of {dataset}" if metrics else None,
-        evaluation=EvaluationSettings(**known),
+        evaluation=evaluation,
     )
 
 

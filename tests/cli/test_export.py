@@ -92,9 +92,11 @@ def test_the_card_of_a_run_tells_its_base_its_data_and_what_its_epoch_scored(tmp
     loaded = load_pretrained("nano-random")
     loaded.phrases = {"cup": "red cup"}
     state = {f"detector.model.{name}": tensor for name, tensor in loaded.model.state_dict().items()}
-    torch.save({"state_dict": state, "gdino": describe_loaded(loaded), "epoch": 1}, run / "checkpoints" / "best.ckpt")
     settings = {"model": {"weights": "nano", "top_k": 50}}
     settings["data"] = {"root": "data/cups", "short_side": 192, "long_side_max": 256}
+    kept = {"hyper_parameters": {"top_k": 50}, "datamodule_hyper_parameters": settings["data"]}
+    checkpoint = {"state_dict": state, "gdino": describe_loaded(loaded), "epoch": 1, **kept}
+    torch.save(checkpoint, run / "checkpoints" / "best.ckpt")
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     rows = ["epoch,step,val/map,val/map_50", "0,4,0.1,0.2", "1,8,0.31,0.52", "1,9,,", "2,12,0.9,0.9"]
     (run / "metrics.csv").write_text("\n".join(rows))
@@ -110,7 +112,7 @@ def test_the_card_of_a_run_tells_its_base_its_data_and_what_its_epoch_scored(tmp
 
 def test_weights_of_no_run_have_nothing_to_tell():
     assert facts_of("nano").metrics == {}
-    assert facts_of("nano").evaluation is None
+    assert facts_of("nano").base is None
 
 
 def test_a_graph_scores_phrases_as_the_weights_were_evaluated(monkeypatch, tmp_path, capsys):
@@ -126,3 +128,18 @@ def test_a_graph_scores_phrases_as_the_weights_were_evaluated(monkeypatch, tmp_p
     assert main(["export", *words]) == 0
     assert asked == {"canvases": [(64, 32)], "phrases": {"cat": "cat", "red dog": "red dog"}, "token_score": "max"}
     assert capsys.readouterr().out == f"{tmp_path}/64x32.onnx: any number of pictures, at most 1e-06 from torch\n"
+
+
+def test_an_exported_folder_is_asked_as_the_weights_are(tmp_path):
+    """Of weights without a run beside them: the miniature, and a checkpoint that was taken out of its run."""
+    lone = tmp_path / "lone.ckpt"
+    sizes = {"short_side": 96, "long_side_max": 160, "canvas_multiple": 32}
+    state = {f"detector.model.{name}": tensor for name, tensor in pretrained_nano().state_dict().items()}
+    about = describe_loaded(load_pretrained("nano")) | {"phrases": {"cat": "cat"}}
+    torch.save({"gdino": about, "state_dict": state, "datamodule_hyper_parameters": sizes}, lone)
+    for weights, sides in (("nano", (192, 192)), (lone, (96, 160))):
+        folder = tmp_path / f"hf-{sides[0]}"
+        assert export("--weights", weights, "--format", "hf", "--output", folder) == 0
+        asked = saved.saved_evaluation(folder)
+        assert (asked.short_side, asked.long_side_max, asked.canvas_multiple) == (*sides, 32)
+        assert asked == saved.saved_evaluation(weights)

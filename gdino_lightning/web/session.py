@@ -14,7 +14,7 @@ import numpy as np
 
 from gdino_lightning.editing.pictures import PictureFile, read_picture
 from gdino_lightning.errors import DatasetError, PromptError
-from gdino_lightning.inference.draw import Image, annotate, shrink
+from gdino_lightning.inference.draw import Image, annotate, colors_of, shrink
 from gdino_lightning.inference.pictures import read_upright_size
 from gdino_lightning.inference.postprocess import Detections
 from gdino_lightning.inference.predictor import Answers, Predictor
@@ -150,6 +150,7 @@ def view(looked: Looked, thresholds: Thresholds) -> View:
         found.labels.tolist(),
         found.names,
         found.scores.tolist(),
+        colors=colors_of(found.names),
     )
     return View(picture, rows, counted(found.texts()) or NOTHING, _json(looked, thresholds, rows))
 

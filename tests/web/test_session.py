@@ -75,10 +75,24 @@ def test_boxes_are_drawn_where_they_are_also_on_a_shrunk_picture(tmp_path, monke
     assert looked.size == (4000, 3600)
     assert looked.shown.shape == (1440, 1600, 3)
     drawn = []
-    monkeypatch.setattr(session, "annotate", lambda picture, boxes, *_: drawn.append(boxes))
+    monkeypatch.setattr(session, "annotate", lambda picture, boxes, *_, **__: drawn.append(boxes))
     view(looked, Thresholds())
     assert drawn[0].tolist() == [[4, 4, 20, 20], pytest.approx([4.4, 4, 20, 20]), [24, 8, 36, 32]]
     assert view(looked, Thresholds()).rows[0][2:] == (10, 10, 50, 50)  # in px of the picture itself
+
+
+def test_a_phrase_has_its_colour_whatever_else_is_asked_for(upload, monkeypatch):
+    drawn: dict[str, set] = {}
+
+    def note(picture, boxes, labels, names, scores, colors):
+        for name, color in zip(names, colors, strict=True):
+            drawn.setdefault(name, set()).add(color)
+
+    monkeypatch.setattr(session, "annotate", note)
+    for text in ("cat . dog", "dog . cat", "cat", "dog"):
+        view(look(FakePredictor(), upload, text), Thresholds())
+    assert [len(colors) for colors in drawn.values()] == [1, 1]
+    assert drawn["cat"] != drawn["dog"]
 
 
 def test_own_phrases_keep_the_thresholds_of_the_weights_and_other_words_do_not():

@@ -71,8 +71,8 @@ types: setup ## mypy, strict
 imports: setup ## the one-way rule between rooms
 	$(BIN)/lint-imports
 
-unit: setup ## the tests
-	$(BIN)/pytest
+unit: setup ## the tests, on every processor
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 format: setup ## rewrite files in the house style
 	$(BIN)/ruff check --fix .

@@ -161,7 +161,6 @@ def write_files(folder: Path, runs: Sequence[Finished], variants: Sequence[Finis
 
 
 def _work(options: argparse.Namespace) -> None:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations looks for a newer release at import
     if not options.report:
         planned = [*_two(options), *(_four(options) if options.epochs_table else [])]
         train(planned, options.runs, options.root, options.num_images)

@@ -1,9 +1,9 @@
 """Shared fixtures: a prompt, the miniature, and a small prepared dataset."""
 
-import socket
 from pathlib import Path
 
 import pytest
+import ranks
 import torch
 
 from gdino_lightning.data.prepare import prepare
@@ -59,6 +59,4 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return ranks.free_port()

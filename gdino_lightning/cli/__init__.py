@@ -12,15 +12,16 @@ from importlib import import_module
 
 from gdino_lightning import __version__
 from gdino_lightning.errors import GdinoError
+from gdino_lightning.signals import TERMINATED_CODE, Terminated, handling, terminate
 
-BAD_INPUT, NON_FINITE, DISK, INTERRUPTED, TERMINATED = 2, 3, 4, 130, 143  # exit codes
+BAD_INPUT, NON_FINITE, DISK, INTERRUPTED, TERMINATED = 2, 3, 4, 130, TERMINATED_CODE  # exit codes
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 _PATH_ERRORS = {errno.ENOTDIR}
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
 PRETRAIN = "pretrain"  # `fit` on the drawn world
 VERBS = {
     "sample": "draw the sample dataset: pictures and VOC XML, no download",
-    "prepare": "VOC XML (zip or folder) -> tables and a train/test split",
+    "prepare": "a dataset of any known format -> tables and a train/test split, or another format",
     "inspect": "look at a prepared dataset before training: --root data/facemask",
     "fit": "fine-tune: --config configs/facemask.yaml",
     "validate": "score the validation part",
@@ -71,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"there is no verb {arguments[0]!r}; `gdino --help` lists them", BAD_INPUT)
     _show_own_messages()
     try:
-        return _run(arguments[0], arguments[1:])
+        with handling(terminate):
+            return _run(arguments[0], arguments[1:])
     except GdinoError as error:
         return _fail(str(error), BAD_INPUT)
     except FloatingPointError as error:
@@ -83,12 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename or 'disk'}: {error.strerror}; free space or choose another folder", code)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
+    except Terminated as stop:
+        return _fail(f"terminated by {stop.name}", TERMINATED)
 
 
 def _run(verb: str, rest: list[str]) -> int:
     """Run a verb: `run_<verb>` of `<verb>_verb.py`."""
-    # Albumentations looks for a newer release at import; nothing here touches the network unasked.
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of damaged pictures; our own line names them
     if verb in (*LIGHTNING_VERBS, PRETRAIN):
         from gdino_lightning.cli.lightning_verbs import run_lightning

@@ -3,19 +3,20 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
 from gdino_lightning.cli.parsers import OneLineErrors
+from gdino_lightning.cli.run_config import read_run_config
 from gdino_lightning.cli.runs import CHECKPOINTS, CONFIG_NAME, resolve_checkpoint
 from gdino_lightning.data.batch import Sample
 from gdino_lightning.data.datamodule import DetectionDataModule
-from gdino_lightning.errors import CheckpointError, ConfigError
+from gdino_lightning.errors import CheckpointError, ConfigError, reason_of
 from gdino_lightning.evaluation.records import RecordSet
+from gdino_lightning.prompt import class_phrases
 from gdino_lightning.training.callbacks.reference import Reference
 from gdino_lightning.training.callbacks.store_records import name_records
 from gdino_lightning.training.module import GroundingDinoModule
@@ -43,7 +44,7 @@ class FinishedRun:
         config = folder / CONFIG_NAME
         if not config.is_file():
             raise CheckpointError(f"{folder}: no {CONFIG_NAME} in it; give the folder of a run, such as runs/latest")
-        self.config: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
+        self.config = read_run_config(config)
         found = [resolve_checkpoint(str(path)) for path in (folder / CHECKPOINTS).glob("epoch-*.ckpt")]
         if not found:
             raise CheckpointError(f"{folder / CHECKPOINTS}: no epoch-NN.ckpt; `fit` keeps as many as `keep` says")
@@ -67,12 +68,15 @@ class FinishedRun:
     def reference(self) -> Reference | None:
         """The dataset on which the run watched what it forgot."""
         settings = self.config.get("reference")
-        return None if settings is None else Reference(**settings)
+        try:
+            return None if settings is None else Reference(**settings)
+        except TypeError as error:
+            raise ConfigError(f"{self.folder / CONFIG_NAME}: reference: {error}") from error
 
     @property
-    def phrases(self) -> dict[str, str | None]:
+    def phrases(self) -> dict[str, str]:
         """Class name -> wording of the run."""
-        return cast(dict[str, str | None], self.config["model"]["phrases"])
+        return class_phrases(self.config["model"].get("phrases") or {})
 
     def data(self, phrases: Mapping[str, str | None] | None = None, root: Path | None = None) -> DetectionDataModule:
         """Return the data module with the run's settings, or one of another dataset with other phrases."""
@@ -113,5 +117,12 @@ def epoch_of(path: Path) -> int:
 
 
 def open_checkpoint(path: Path) -> GroundingDinoModule:
-    """Return the module of a checkpoint, on the CPU, as `test` would use it."""
-    return GroundingDinoModule.load_from_checkpoint(path, weights=str(path), map_location="cpu", weights_only=True)
+    """Return the module of a checkpoint, on the CPU, as `test` would use it.
+
+    Raises:
+        CheckpointError: Its hyper-parameters are no settings.
+    """
+    try:
+        return GroundingDinoModule.load_from_checkpoint(path, weights=str(path), map_location="cpu", weights_only=True)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its hyper-parameters are no settings ({reason_of(error)})") from error

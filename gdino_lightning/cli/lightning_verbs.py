@@ -9,37 +9,50 @@ own config.yaml; every run has one folder, whose metrics.csv is never truncated.
 
 import argparse
 import json
+import logging
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from gdino_lightning.cli import INTERRUPTED, LIGHTNING_VERBS, PRETRAIN, TERMINATED
+from gdino_lightning.cli import LIGHTNING_VERBS, PRETRAIN
+from gdino_lightning.cli.changed_settings import changed_settings
+from gdino_lightning.cli.endings import ending, exit_code, signal_of
 from gdino_lightning.cli.monitors import check_monitor
 from gdino_lightning.cli.parsers import OneLineErrors
-from gdino_lightning.cli.phrase_check import check_phrases
+from gdino_lightning.cli.peers import end_after_peer, is_lost_peer, watch_peers
+from gdino_lightning.cli.phrase_check import check_phrases, load_strict
 from gdino_lightning.cli.quiet import quiet
+from gdino_lightning.cli.run_config import check_run_config, read_run_config
 from gdino_lightning.cli.run_lock import hold_run
 from gdino_lightning.cli.runs import CONFIG_NAME, forget_run, link_latest, new_run, resolve_checkpoint, run_of
 from gdino_lightning.cli.score_table import scores_of
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.scenes import WorldDataModule
-from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError
+from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError, reason_of
+from gdino_lightning.model.hub import refuse_url
 from gdino_lightning.model.pretrained import read_checkpoint
-from gdino_lightning.training.callbacks import PredictionsCSV, Reference, ReferenceScore, StoreRecords
+from gdino_lightning.training.callbacks import GracefulStop, PredictionsCSV, Reference, ReferenceScore, StoreRecords
 from gdino_lightning.training.checkpoint_io import with_whole_checkpoints
 from gdino_lightning.training.memory import explain_full_memory, is_full_memory
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
 from gdino_lightning.training.module import GroundingDinoModule
+from gdino_lightning.training.sharded import chosen_strategy
+
+# Lightning lets a configuration be fetched from anywhere that fsspec knows; here it is a file of this machine
+set_parsing_settings(config_read_mode_urls_enabled=False, config_read_mode_fsspec_enabled=False)
+
+logger = logging.getLogger(__name__)
 
 _USAGE = "gdino {verb} --config FILE [--key value ...]      (gdino {verb} --help lists the keys)"
 _TRAINER_DEFAULTS = {
@@ -53,7 +66,17 @@ _TRAINER_DEFAULTS = {
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Writes config.yaml into a new run folder, on `fit` only: a test must not overwrite what training used."""
+    """Writes config.yaml into a new run folder, on `fit` only: a test must not overwrite what training used.
+
+    It waits until data and model have been checked: what they refuse leaves no run folder.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Do nothing yet."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write it, from one process."""
+        super().setup(trainer, pl_module, "fit")
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the configuration, once."""
@@ -76,9 +99,19 @@ class GdinoCLI(LightningCLI):
             try:
                 super().__init__(*args, **kwargs)
             except RuntimeError as error:
-                if not is_full_memory(error) or not hasattr(self, "trainer"):
+                if not hasattr(self, "trainer"):
+                    raise
+                if is_lost_peer(error):
+                    end_after_peer(self.trainer, error)
+                if not is_full_memory(error):
                     raise
                 raise explain_full_memory(self.trainer, self.model) from error
+            except SystemExit as stop:
+                trainer: Trainer | None = getattr(self, "trainer", None)
+                if (number := signal_of(stop, trainer)) is None:
+                    raise
+                _say(ending(number, trainer, program=str(self.parser_kwargs["prog"])))
+                raise SystemExit(exit_code(number)) from stop
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -136,6 +169,7 @@ class GdinoCLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
             raise _user_error(error) from error
+        watch_peers(self.trainer)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Attach our writer of checkpoints, and TensorBoard and metrics.csv, unless there are others or none."""
@@ -145,9 +179,11 @@ class GdinoCLI(LightningCLI):
         if options.trainer.logger is True:
             kwargs["logger"] = [
                 TensorBoardLogger(self.run_folder, name="", version="", sub_dir="tensorboard"),
-                MetricsCSVLogger(self.run_folder),
+                MetricsCSVLogger(self.run_folder, once=self.subcommand == "fit"),
             ]
-        kwargs["plugins"] = with_whole_checkpoints(self._get(self.config_init, "trainer")["plugins"])
+        trainer = self._get(self.config_init, "trainer")
+        kwargs["plugins"] = with_whole_checkpoints(trainer["plugins"])
+        kwargs["strategy"] = chosen_strategy(trainer["strategy"])
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
@@ -158,6 +194,8 @@ class GdinoCLI(LightningCLI):
         for callback in self._callbacks:
             check_monitor(callback, known)
         self._hold_run()
+        self._warn_of_changes()
+        self._callbacks.append(GracefulStop())  # behind those that change what it lets save
 
     def before_validate(self) -> None:
         """Score the reference, too."""
@@ -181,6 +219,15 @@ class GdinoCLI(LightningCLI):
         if self.trainer.is_global_zero:
             self._until_end.enter_context(hold_run(self.run_folder))
 
+    def _warn_of_changes(self) -> None:
+        """Say which settings a resumed run had otherwise before."""
+        path = self.run_folder / CONFIG_NAME
+        if not (self.config[self.subcommand].ckpt_path and path.is_file() and self.trainer.is_global_zero):
+            return
+        given = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+        if changes := changed_settings(read_run_config(path), cast(dict[str, Any], load_strict(given, "settings"))):
+            logger.warning("resumed with other settings than before: %s", "; ".join(changes))
+
     def _watch_reference(self) -> None:
         reference: Reference | None = self._get(self.config_init, "reference")
         if reference is not None:
@@ -194,7 +241,8 @@ class GdinoCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where the run is and what to do next."""
         best = self.run_folder / "checkpoints" / "best.ckpt"
-        if self.config[self.subcommand].ckpt_path and self.trainer.global_step == self.model.trained[1] + 1:
+        same_step = self.config[self.subcommand].ckpt_path and self.trainer.global_step == self.model.trained[1] + 1
+        if same_step and not self.trainer.should_stop:  # early stopping says so itself
             _say(
                 f"nothing was trained: the checkpoint has had all {self.trainer.max_epochs} epochs; give more with "
                 "--trainer.max_epochs"
@@ -226,6 +274,7 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
         return 0
     expanded = ["--help" if argument == "--help_all" else argument for argument in arguments]
     _check_config_given(verb, expanded)
+    _refuse_addresses(expanded)
     check_phrases(expanded)
     completed = [subcommand, *_with_checkpoint(subcommand, expanded)]
     argv, sys.argv = sys.argv, [sys.argv[0], verb, *arguments]  # what further processes of a run are started with
@@ -245,27 +294,11 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
             args=completed,
         )
     except SystemExit as stop:
-        return _exit_code(verb, stop)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
         sys.argv = argv
         forget_run()
     return 0
-
-
-def _exit_code(verb: str, stop: SystemExit) -> int:
-    """Tell an interruption (Ctrl-C, SIGTERM) from other exits, and say how to go on."""
-    interrupted = isinstance(stop.__context__, KeyboardInterrupt)
-    if not interrupted and not isinstance(stop, SIGTERMException):
-        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
-    _say(f"{'interrupted' if interrupted else 'terminated'}{_how_to_resume(verb) if verb in ('fit', PRETRAIN) else ''}")
-    return INTERRUPTED if interrupted else TERMINATED
-
-
-def _how_to_resume(verb: str) -> str:
-    try:
-        return f"; resume with: gdino {verb} --ckpt_path {resolve_checkpoint('last')}"
-    except CheckpointError:
-        return "; no epoch was finished, so there is nothing to resume"
 
 
 def _user_error(error: BaseException) -> GdinoError:
@@ -285,6 +318,14 @@ def _check_config_given(verb: str, arguments: list[str]) -> None:
         )
 
 
+def _refuse_addresses(arguments: Sequence[str]) -> None:
+    """Refuse what begins like an address, whatever it is given for: every setting may be a file of settings."""
+    for argument in arguments:
+        value = argument.partition("=")[2] if argument.startswith("--") else argument
+        if re.match(r"\w+://", value):
+            refuse_url(value)
+
+
 def _with_checkpoint(verb: str, arguments: list[str]) -> list[str]:
     """Complete the arguments from what `--ckpt_path` knows; whatever the user gave stays last and wins."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -300,6 +341,8 @@ def _with_checkpoint(verb: str, arguments: list[str]) -> list[str]:
             f"with --model.weights={checkpoint} and --config"
         )
     run = run_of(checkpoint)
+    if run and not given.config:
+        check_run_config(run / CONFIG_NAME)
     configs = given.config or ([str(run / CONFIG_NAME)] if run else [])
     if not configs and not any(argument.startswith("--data.root") for argument in rest):
         raise ConfigError(
@@ -307,8 +350,11 @@ def _with_checkpoint(verb: str, arguments: list[str]) -> list[str]:
         )
     completed = [f"--config={config}" for config in configs]
     if verb != "fit" and not given.config:
-        saved = read_checkpoint(checkpoint)["hyper_parameters"]
-        completed += [f"--model.{key}={_as_flag(value)}" for key, value in saved.items()]
+        saved = read_checkpoint(checkpoint).get("hyper_parameters", {})
+        try:
+            completed += [f"--model.{key}={_as_flag(value)}" for key, value in saved.items()]
+        except TypeError as error:
+            raise CheckpointError(f"{checkpoint}: its hyper-parameters are no settings ({reason_of(error)})") from error
     return [*completed, f"--model.weights={checkpoint}", f"--ckpt_path={checkpoint}", *rest]
 
 

@@ -7,10 +7,16 @@ the command line turns what is not text into something else again.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import yaml
 
 from gdino_lightning.errors import ConfigError, PromptError
+
+MAX_YAML_BYTES = 1_000_000  # of a file; its reader takes seconds for more
+MAX_YAML_VALUES = 30_000  # with every alias written out: the names of 14,000 classes and a wording of each
+MAX_YAML_DEPTH = 100
+_TOO_DEEP = "too many brackets or lists in one another"
 
 _OWNERS = ("model", "reference")  # keys that have phrases
 
@@ -30,16 +36,18 @@ def check_phrases(arguments: Sequence[str]) -> None:
     for config in given.config:
         path = Path(config)
         if path.is_file():  # the parser says what is wrong with other paths
-            settings = load_strict(read_text(path), str(path))
+            settings = load_strict(read_text(path), str(path)) or {}
+            if not isinstance(settings, dict):
+                raise ConfigError(f"{path}: is no configuration; write sections such as `model:` and `data:`")
             for owner in _OWNERS:
-                section = settings.get(owner) if isinstance(settings, dict) else None
+                section = settings.get(owner)
                 check_texts(section.get("phrases") if isinstance(section, dict) else None, f"{path}: {owner}.phrases")
     for flag, texts in ((f"--{owner}.phrases", getattr(given, owner)) for owner in _OWNERS):
         for text in texts:
             check_texts(load_strict(text, flag), flag)
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(yaml.CSafeLoader):
     """Refuses a key that appears twice in one mapping."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
@@ -56,12 +64,45 @@ class _StrictLoader(yaml.SafeLoader):
         return mapping
 
 
+def _check_size(text: str) -> None:
+    """Look at a text before values are made of it: they take long if there are many, and libyaml dies of deep ones.
+
+    Raises:
+        yaml.YAMLError: It is no YAML, or its values are too many, with every alias written out, or too deep.
+    """
+    totals = [0]  # of every collection that is open, the document first
+    names: list[str | None] = []
+    anchored: dict[str, int] = {}
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            totals.append(0)
+            names.append(event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            inner = 1 + totals.pop()
+            totals[-1] += inner
+            if name := names.pop():
+                anchored[name] = inner
+        elif isinstance(event, yaml.AliasEvent):
+            # one that is not known yet stands inside what it names
+            totals[-1] += anchored.get(event.anchor or "", MAX_YAML_VALUES + 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            totals[-1] += 1
+            if event.anchor:
+                anchored[event.anchor] = 1
+        if len(totals) > MAX_YAML_DEPTH:
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=cast(yaml.Mark, event.start_mark))
+        if totals[-1] > MAX_YAML_VALUES:
+            raise yaml.YAMLError(f"more than {MAX_YAML_VALUES:,} values, with its aliases written out")
+
+
 def read_text(path: Path) -> str:
     """Read a YAML file.
 
     Raises:
-        ConfigError: It is not UTF-8.
+        ConfigError: It is not UTF-8, or far larger than what a person writes.
     """
+    if path.stat().st_size > MAX_YAML_BYTES:
+        raise ConfigError(f"{path}: {path.stat().st_size:,} bytes, at most {MAX_YAML_BYTES:,} are read; shorten it")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -93,11 +134,14 @@ def load_strict(text: str, where: str) -> object:
         ConfigError: It is no YAML, or repeats a key.
     """
     try:
+        _check_size(text)
         value: object = yaml.load(text, _StrictLoader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{where}{line}: {error.problem}; correct the YAML") from error
     except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}; correct the YAML") from error
+    except Exception as error:  # PyYAML lets out what Python raises for a 13th month, `!!int x` or 5,000 digits
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}; correct the YAML") from error
     return value
 

@@ -1,12 +1,11 @@
 """What the run that weights come from says about them, for the model card."""
 
-import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-
+from gdino_lightning.cli.run_config import read_run_config
 from gdino_lightning.cli.runs import CHECKPOINTS, CONFIG_NAME, resolve_checkpoint, run_of
+from gdino_lightning.errors import CheckpointError, reason_of
 
 if TYPE_CHECKING:
     from gdino_lightning.model.card import CardFacts
@@ -29,7 +28,7 @@ def facts_of(weights: str, license_id: str | None = None) -> "CardFacts":
     run = None if checkpoint is None else run_of(checkpoint)
     if checkpoint is None or run is None:
         return CardFacts(license=license_id, evaluation=evaluation)
-    config: dict[str, Any] = yaml.safe_load((run / CONFIG_NAME).read_text(encoding="utf-8"))
+    config = read_run_config(run / CONFIG_NAME)
     dataset = Path(config["data"].get("root") or run).name
     metrics = _metrics(run, checkpoint)
     return CardFacts(
@@ -52,11 +51,12 @@ def _checkpoint(weights: Path) -> Path | None:
 def _metrics(run: Path, checkpoint: Path) -> dict[str, float]:
     """Return what the validation of the checkpoint's epoch gave."""
     from gdino_lightning.model.pretrained import read_checkpoint
+    from gdino_lightning.training.metrics_csv import read_metrics
 
     table = run / "metrics.csv"
-    if not table.is_file():
-        return {}
     epoch = str(read_checkpoint(checkpoint).get("epoch"))
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["epoch"] == epoch and row.get(_METRICS[0])]
-    return {name: float(rows[-1][name]) for name in _METRICS if rows and rows[-1].get(name)}
+    rows = [row for row in read_metrics(table)[1] if row.get("epoch") == epoch and row.get(_METRICS[0])]
+    try:
+        return {name: float(rows[-1][name]) for name in _METRICS if rows and rows[-1].get(name)}
+    except ValueError as error:
+        raise CheckpointError(f"{table}: damaged ({reason_of(error)}); move it away") from error

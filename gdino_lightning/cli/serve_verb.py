@@ -1,10 +1,8 @@
 """`gdino serve`: the page."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from gdino_lightning.cli.parsers import LineParser
 
@@ -17,7 +15,6 @@ def run_serve(arguments: Sequence[str]) -> int:
 
     check_server(options.host, options.port)
     quiet()
-    signal.signal(signal.SIGTERM, _terminate)
     from gdino_lightning.inference.predictor import Predictor
 
     predictor = Predictor.from_pretrained(options.weights, device=options.device)
@@ -57,10 +54,3 @@ def _parser() -> argparse.ArgumentParser:
 
 def _announce(url: str) -> None:
     print(f"the page: {url}    (Ctrl-C ends it)", flush=True)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """End like an interruption, so that files are deleted."""
-    from gdino_lightning.cli import TERMINATED
-
-    sys.exit(TERMINATED)

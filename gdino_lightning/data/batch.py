@@ -3,9 +3,11 @@
 Letters: B pictures in the batch, N boxes in a picture, H, W px of the canvas.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -193,16 +195,39 @@ class CanvasSampler(DistributedSampler[list[Request]]):
         # neighbours in this order are alike in aspect ratio, then in size
         self._groups = [groups[canvas] for canvas in sorted(groups, key=lambda c: (c[0] / c[1], c))]
         self._num_batches = len(self._batches(np.random.default_rng(0)))
+        self._start = (-1, 0)  # epoch, and batches of it that are not asked for again
 
     def __len__(self) -> int:
+        """Batches of a whole epoch on this rank."""
         return -(-self._num_batches // self.num_replicas)
+
+    def start_at(self, epoch: int, batches: int) -> None:
+        """Leave out the first batches of one epoch: a run that goes on within it has had them."""
+        self._start = (epoch, batches)
+
+    @property
+    def first_batch(self) -> int:
+        """Number of the batch that the present epoch begins with: 0, unless a run goes on within it."""
+        return self._start[1] if self._start[0] == self.epoch else 0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the batches of an epoch follow from, in plain types."""
+        return {
+            "pictures": len(self._sizes),
+            "sizes of pictures": hashlib.sha256(repr(self._sizes).encode()).hexdigest(),
+            "batch_size": self._batch_size,
+            "scales": [list(astuple(scale)) for scale in self._scales],
+            "seed": self.seed,
+            "processes": self.num_replicas,
+        }
 
     def __iter__(self) -> Iterator[list[Request]]:
         rng = np.random.default_rng((self.seed, self.epoch))
         batches = self._batches(rng)
         # drawn for all batches on every rank: ranks must agree, whichever batches they take
         scales = [self._scales[i] for i in rng.integers(len(self._scales), size=len(batches))]
-        for step in range(len(self)):
+        for step in range(self.first_batch, len(self)):
             number = (step * self.num_replicas + self.rank) % len(batches)
             yield self._requests(batches[number], scales[number])
 

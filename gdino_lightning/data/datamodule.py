@@ -1,25 +1,29 @@
 """The data module: tables and pictures on disk in, loaders of typed batches of one canvas each out."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from gdino_lightning.data.batch import Sample
 from gdino_lightning.data.canvas import Sizing
-from gdino_lightning.data.dataset import DetectionDataset
-from gdino_lightning.data.grounding import GroundedPicture, read_captions
+from gdino_lightning.data.dataset import Demand, DetectionDataset
+from gdino_lightning.data.grounding import GroundedPicture, scan_captions
+from gdino_lightning.data.identity import check_same_data, identity_of
 from gdino_lightning.data.loaders import CanvasLoaders, check_at_least, refuse_overfit_batches
+from gdino_lightning.data.parts import Parts, Val
 from gdino_lightning.data.prepare import prepare
+from gdino_lightning.data.publish import finish_preparation
 from gdino_lightning.data.sample import draw_sample
-from gdino_lightning.data.split import hold_out, hold_out_stratified, split_names
-from gdino_lightning.data.table import CAPTIONS_NAME, TABLE_NAME, Picture, read_split
+from gdino_lightning.data.table import CAPTIONS_NAME, TABLE_NAME, Picture, scan_split
 from gdino_lightning.data.transforms import Augmentation
-from gdino_lightning.errors import ConfigError, DatasetError, listed
+from gdino_lightning.errors import ConfigError, DatasetError, Problems, listed
+from gdino_lightning.files import refuse_unwritable
+from gdino_lightning.lock import hold
 from gdino_lightning.prompt.captions import Caption
 
 SAMPLE = "sample"  # the value of `source` that asks for the drawn dataset
@@ -44,8 +48,8 @@ class DetectionDataModule(LightningDataModule):
             `root`.
         num_train: pictures that `prepare` puts into train; the rest is the test split.
         split_seed: seed of that split.
-        val: fraction of the training pictures held out for validation, or "test" to validate on the test
-            split.
+        val: fraction of the training pictures held out for validation, "val" to validate on `root/val`, or "test"
+            to validate on the test split; null for `root/val` where there is one, else 0.1.
         val_seed: seed of the held-out part.
         val_split: how it is drawn: `stratified`, with its share of every class's boxes, so that rare classes
             are there to calibrate on, or `random`.
@@ -62,7 +66,9 @@ class DetectionDataModule(LightningDataModule):
         cache: keep decoded pictures in memory.
         seed: order, scales and augmentation follow from it and the epoch.
         limit_train_pictures: train on this many, drawn by `seed`, with all their captions; null for all.
+        shots: train on pictures, drawn by `seed`, until each class is on so many of them; null for all.
         evaluate_on_train: validate and test on the training pictures, to check that the model can overfit.
+        accept_changes: resume a run on other data than it was trained on so far.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -76,7 +82,7 @@ class DetectionDataModule(LightningDataModule):
         source: str | None = None,
         num_train: int = 600,
         split_seed: int = 0,
-        val: float | Literal["test"] = 0.1,
+        val: Val = None,
         val_seed: int = 0,
         val_split: Literal["stratified", "random"] = "stratified",
         batch_size: int = 4,
@@ -91,7 +97,9 @@ class DetectionDataModule(LightningDataModule):
         cache: bool = False,
         seed: int = 0,
         limit_train_pictures: int | None = None,
+        shots: int | None = None,
         evaluate_on_train: bool = False,
+        accept_changes: bool = False,
     ) -> None:
         super().__init__()
         # a checkpoint holds plain types only, so that it loads with weights_only=True
@@ -100,7 +108,16 @@ class DetectionDataModule(LightningDataModule):
         self._root = Path(root)
         self._source = source
         self._num_train, self._split_seed = num_train, split_seed
-        self._val, self._val_seed, self._val_split = val, val_seed, val_split
+        self._parts = Parts(
+            root=self._root,
+            val=val,
+            val_seed=val_seed,
+            val_split=val_split,
+            limit=limit_train_pictures,
+            shots=shots,
+            seed=seed,
+            evaluate_on_train=evaluate_on_train,
+        )
         self._loaders = CanvasLoaders(
             Sizing(short_side, long_side_max, canvas_multiple),
             train_short_sides or (),
@@ -113,8 +130,8 @@ class DetectionDataModule(LightningDataModule):
         self._augmentation = augmentation
         self._cache = cache
         self._seed = seed
-        self._limit_train_pictures = limit_train_pictures
-        self._evaluate_on_train = evaluate_on_train
+        self._accept_changes = accept_changes
+        self._identity: dict[str, Any] | None = None  # of what is trained on
         self._splits: dict[str, list[Picture]] = {}
         self._captions: list[GroundedPicture] = []  # of the training split, read with its table
         self._datasets: dict[str, DetectionDataset] = {}
@@ -122,21 +139,29 @@ class DetectionDataModule(LightningDataModule):
         check_at_least(1, limit_train_pictures=1 if limit_train_pictures is None else limit_train_pictures)
 
     def prepare_data(self) -> None:
-        """Make `root` from `source`, where a table is missing.
+        """Make `root` from `source`, where a table is missing; several machines may share its disk.
 
         Raises:
             DatasetError: there is nothing to make it from, or `source` cannot be used.
         """
-        missing = [p for p in (self._root / split / TABLE_NAME for split in ("train", "test")) if not p.is_file()]
-        if not missing:
+        finish_preparation(self._root)
+        if not self._missing_tables():
             return
         if self._source is None:
             raise DatasetError(
-                f"{missing[0]}: no such table; run `gdino prepare --source PATH --root {self._root}`, "
+                f"{self._missing_tables()[0]}: no such table; run `gdino prepare --source PATH --root {self._root}`, "
                 "or set data.source"
             )
-        source = Path(self._source)
-        if self._source == SAMPLE:
+        with refuse_unwritable(self._root), hold(self._root, "wait for it", wait=True):
+            if self._missing_tables():  # still, after another process held the folder
+                self._prepare(self._source)
+
+    def _missing_tables(self) -> list[Path]:
+        return [path for path in (self._root / split / TABLE_NAME for split in ("train", "test")) if not path.is_file()]
+
+    def _prepare(self, given: str) -> None:
+        source = Path(given)
+        if given == SAMPLE:
             source = self._root.with_name(f"{self._root.name}-source")
             draw_sample(source)
         logger.info("%s", prepare(source, self._root, num_train=self._num_train, seed=self._split_seed))
@@ -155,18 +180,41 @@ class DetectionDataModule(LightningDataModule):
             raise ConfigError("data.phrases is empty: give the class names (with the command line: model.phrases)")
         refuse_overfit_batches(self.trainer, "data.limit_train_pictures and data.evaluate_on_train")
         parts = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
+        # a fit is followed by a test: what would stop that is found before hours are spent
+        wanted = [*parts, "test"] if stage == "fit" else parts
+        self._read_all(dict.fromkeys(self._parts.split_of(part) for part in wanted))
         for part in parts:
             if part not in self._datasets:
+                pictures = self._parts.pictures(part, self._splits, self._captions)
                 captions = self._trained_captions() if part == "train" else []
+                if part == "train":
+                    self._identity = identity_of(pictures, captions)
                 self.captions |= {grounded.place: grounded.caption for grounded in captions}
                 self._datasets[part] = DetectionDataset(
-                    self._pictures(part),
+                    pictures,
                     self.classes,
                     captions=captions,
                     augmentation=self._augmentation if part == "train" else None,
                     seed=self._seed,
                     cache=self._cache,
                 )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is trained on, for checkpoints."""
+        return {} if self._identity is None else {"trained_on": self._identity}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compare it with what a resumed run is to be trained on.
+
+        Raises:
+            DatasetError: it is something else, and `accept_changes` is off.
+        """
+        if self._identity is not None and not self._accept_changes:
+            check_same_data(state_dict.get("trained_on", {}), self._identity, self._root)
+
+    def demands(self) -> list[Demand]:
+        """What the pictures to train on ask of the model; known after `setup("fit")`."""
+        return self._datasets["train"].demands(self._loaders.smallest)
 
     def train_dataloader(self) -> DataLoader[list[Sample]]:
         """Batches of the training pictures and captions: shuffled, scaled and augmented."""
@@ -190,19 +238,9 @@ class DetectionDataModule(LightningDataModule):
         dataset = self._datasets[part]
         return self._loaders.for_evaluation(dataset, dataset.sizes)
 
-    def _pictures(self, part: str) -> list[Picture]:
-        """The pictures of "train", "val" or "test"."""
-        if part != "train" and self._evaluate_on_train:
-            return self._pictures("train")
-        if part == "test" or (part == "val" and self._val == "test"):
-            return self._read("test")
-        pictures = self._read("train")
-        wanted = self._held_out() if part == "val" else self._trained()
-        return [picture for picture in pictures if picture.name in wanted]
-
     def _trained_captions(self) -> list[GroundedPicture]:
         """The captions of the pictures that are trained on."""
-        trained = self._trained()
+        trained = self._parts.trained(self._splits["train"], self._captions)
         captions = [caption for caption in self._captions if caption.name in trained]
         if self._captions:
             logger.info(
@@ -214,44 +252,34 @@ class DetectionDataModule(LightningDataModule):
             )
         return captions
 
-    def _trained(self) -> set[str]:
-        """Names of the pictures that are trained on, with the class list, captions or both."""
-        names = {picture.name for picture in self._read("train")}
-        names |= {caption.name for caption in self._captions}
-        names -= self._held_out()
-        limit = self._limit_train_pictures
-        if limit is None or limit >= len(names):
-            return names
-        return set(split_names(names, limit, self._seed)[0])
+    def _read_all(self, splits: Iterable[str]) -> None:
+        """Read splits, each once, and compare their labels with the classes; captions come with the training split.
 
-    def _held_out(self) -> set[str]:
-        """Names of the pictures of the training split that validate."""
-        if self._val == "test":
-            return set()
-        labels = {picture.name: picture.labels for picture in self._read("train")}
-        if self._val_split == "random":
-            return set(hold_out(labels, self._val, self._val_seed)[1])
-        return set(hold_out_stratified(labels, self._val, self._val_seed)[1])
+        Raises:
+            DatasetError: something of them cannot be used; all of it is named.
+        """
+        problems = Problems(self._root)
+        for split in splits:
+            if split not in self._splits:
+                self._splits[split] = self._scan(split, problems)
+        problems.check()
 
-    def _read(self, split: str) -> list[Picture]:
-        """Read a split once and compare its labels with the classes; captions come with the training split."""
-        if split not in self._splits:
-            pictures = read_split(self._root / split)
-            if split == "train":
-                self._captions = read_captions(self._root / split, pictures)
-                captioned = {caption.name for caption in self._captions}
-                pictures = [p for p in pictures if p.labels or p.name not in captioned]
-            found = {label for picture in pictures for label in picture.labels}
-            if unknown := sorted(found.difference(self.classes)):
-                raise DatasetError(
-                    f"{self._root / split / TABLE_NAME}: labels {listed(unknown)} are no classes of the "
-                    f"model, which are {listed(self.classes)}; add them to model.phrases "
-                    "or correct the labels"
-                )
-            if split == "train" and (absent := [name for name in self.classes if name not in found]):
-                logger.warning("%s has no box of the classes: %s", self._root / split / TABLE_NAME, listed(absent))
-            self._splits[split] = pictures
-        return self._splits[split]
+    def _scan(self, split: str, problems: Problems) -> list[Picture]:
+        folder = self._root / split
+        pictures = scan_split(folder, problems)
+        if split == "train":
+            self._captions = scan_captions(folder, pictures, problems)
+            captioned = {caption.name for caption in self._captions}
+            pictures = [p for p in pictures if p.labels or p.name not in captioned]
+        found = {label for picture in pictures for label in picture.labels}
+        if unknown := sorted(found.difference(self.classes)):
+            problems.add(
+                f"{folder / TABLE_NAME}: labels {listed(unknown)} are no classes of the model, which are "
+                f"{listed(self.classes)}; add them to model.phrases or correct the labels"
+            )
+        if split == "train" and (absent := [name for name in self.classes if name not in found]):
+            logger.warning("%s has no box of the classes: %s", folder / TABLE_NAME, listed(absent))
+        return pictures
 
 
 def _class_names(phrases: Mapping[str, str | None] | Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """The pictures of one split as samples on their canvases."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,12 +10,27 @@ from torch.utils.data import Dataset
 
 from gdino_lightning.boxes import xyxy_px_to_cxcywh_norm
 from gdino_lightning.data.batch import Request, Sample, Target
-from gdino_lightning.data.canvas import normalise_on_canvas, resize
+from gdino_lightning.data.canvas import Sizing, normalise_on_canvas, resize
 from gdino_lightning.data.grounding import GroundedPicture
 from gdino_lightning.data.images import read_rgb
 from gdino_lightning.data.table import Picture
 from gdino_lightning.data.transforms import Augmentation, Augmenter
 from gdino_lightning.errors import DatasetError, listed
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one picture asks of the model.
+
+    Attributes:
+        path: file of the picture.
+        num_boxes: how many it has.
+        canvas: (W, H) px of the smallest canvas that it is trained on.
+    """
+
+    path: Path
+    num_boxes: int
+    canvas: tuple[int, int]
 
 
 class DetectionDataset(Dataset[list[Sample]]):
@@ -77,6 +92,13 @@ class DetectionDataset(Dataset[list[Sample]]):
     def paths(self) -> list[Path]:
         """The stored pictures, in the order of the image ids."""
         return [picture.path for picture in self._pictures]
+
+    def demands(self, sizing: Sizing) -> list[Demand]:
+        """What every picture asks of the model, at the smallest scale."""
+        return [
+            Demand(picture.path, len(labels), sizing.canvas(picture.width, picture.height))
+            for picture, labels in zip(self._pictures, self._labels, strict=True)
+        ]
 
     def sample(self, request: Request) -> Sample:
         """One picture, augmented in training, resized, normalised and laid on the canvas asked for."""

@@ -24,11 +24,13 @@ COLUMNS = (
 )
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 MAX_SIDE_PX = 100_000
+MAX_NAME = 255  # characters of a file name, more than any file system takes
+MAX_LABEL = 1_000  # characters
 MIN_AREA_PX = 1  # of a box in its picture; less is a slip of the hand
 
 # ASCII only: float() and int() also take "1_0", "nan", "0x10"-like and Arabic digits
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_XML_SPACE = " \t\r\n"
+XML_SPACE = " \t\r\n"
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cs"})  # control characters, and surrogates, which UTF-8 cannot hold
 
 
@@ -43,7 +45,7 @@ def parse_number(text: str) -> float:
     Raises:
         ValueError: The text is not a finite number written with ASCII digits.
     """
-    bare = text.strip(_XML_SPACE)
+    bare = text.strip(XML_SPACE)
     if not bare:
         raise ValueError("is empty, expected a number")
     if not _NUMBER.fullmatch(bare):
@@ -63,7 +65,7 @@ def parse_side(text: str) -> int:
     """
     value = parse_number(text)
     if not (value.is_integer() and 1 <= value <= MAX_SIDE_PX):
-        raise ValueError(f"is {shown(text.strip(_XML_SPACE))}, expected whole pixels from 1 to {MAX_SIDE_PX:,}")
+        raise ValueError(f"is {shown(text.strip(XML_SPACE))}, expected whole pixels from 1 to {MAX_SIDE_PX:,}")
     return int(value)
 
 
@@ -71,8 +73,10 @@ def parse_label(text: str) -> str:
     """Return a class name with outer space removed and inner runs of space made one space.
 
     Raises:
-        ValueError: Nothing is left, or it holds control characters.
+        ValueError: Nothing is left, it is no name any more, or it holds control characters.
     """
+    if len(text) > MAX_LABEL:
+        raise ValueError(f"is {shown(text)} of {len(text):,} characters, expected a class name")
     label = " ".join(text.split())
     if not label:
         raise ValueError("is empty, expected a class name")
@@ -85,13 +89,18 @@ def parse_file_name(text: str) -> str:
     r"""Return a bare file name: no folder, no drive, nothing that could leave the images folder.
 
     Raises:
-        ValueError: The name is empty, is "." or "..", or holds "/", "\", ":" or control characters.
+        ValueError: The name is empty, longer than any file system takes, is "." or "..", or holds "/", "\", ":" or
+            control characters, or bytes that were not UTF-8.
     """
-    name = text.strip(_XML_SPACE)
+    if len(text) > MAX_NAME:
+        raise ValueError(f"is {shown(text)} of {len(text):,} characters, expected a file name")
+    name = text.strip(XML_SPACE)
     if not name:
         raise ValueError("is empty, expected a file name")
-    if name in {".", ".."} or any(mark in name for mark in "/\\:") or _has_unsafe_characters(name):
+    if name in {".", ".."} or any(mark in name for mark in "/\\:"):
         raise ValueError(f"is {shown(name)}, expected a bare file name without folders")
+    if _has_unsafe_characters(name):
+        raise ValueError(f"is {shown(name)}, expected a bare file name in UTF-8, without control characters")
     return name
 
 

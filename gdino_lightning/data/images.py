@@ -5,6 +5,8 @@ Sixteen bits per channel become eight, grey becomes RGB, alpha is dropped, an an
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -81,25 +83,42 @@ def oddity(data: bytes, name: str) -> str:
     Raises:
         DatasetError: The bytes are no picture.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=_PIL_FORMATS) as image:
-            kind, several = image.format, bool(getattr(image, "is_animated", False))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(f"{name}: not a picture that can be read ({_reason(error)})") from error
+    with _header(io.BytesIO(data), name) as image:
+        kind, several = image.format, bool(getattr(image, "is_animated", False))
     if several and kind != "MPO":  # a camera's JPEG with a preview of itself
         return f"{name} has several frames, the first is used"
     told = _KINDS.get(PurePosixPath(name).suffix.lower())
     return "" if told in (None, "JPEG" if kind == "MPO" else kind) else f"{name} is a {kind} in truth"
 
 
-def _header_size(file: IO[bytes], name: str) -> tuple[int, int]:
+def suffix_of(data: bytes, name: str) -> str:
+    """Return the suffix for a picture's kind, such as `.jpg`.
+
+    Raises:
+        DatasetError: The bytes are no picture, or of a kind that is not accepted.
+    """
+    with _header(io.BytesIO(data), name) as image:
+        suffixes = [suffix for suffix, kind in _KINDS.items() if kind == image.format]
+    if not suffixes:
+        raise DatasetError(f"{name}: a picture of a kind that is not accepted; save it as JPEG or PNG")
+    return suffixes[-1]
+
+
+@contextmanager
+def _header(file: IO[bytes], name: str) -> Iterator[Image.Image]:
+    """Open a picture without decoding it; what is wrong with it, also within the block, is told by its name."""
     try:
         with Image.open(file, formats=_PIL_FORMATS) as image:
-            width, height = image.size
+            yield image
     except Image.DecompressionBombError as error:
         raise DatasetError(f"{name}: {error}; scale the picture down") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise DatasetError(f"{name}: not a picture that can be read ({_reason(error)})") from error
+
+
+def _header_size(file: IO[bytes], name: str) -> tuple[int, int]:
+    with _header(file, name) as image:
+        width, height = image.size
     if width * height > MAX_PIXELS:
         raise DatasetError(f"{name}: {width}x{height} px is above {MAX_PIXELS:,} pixels; scale the picture down")
     return width, height

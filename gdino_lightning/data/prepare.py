@@ -1,7 +1,8 @@
-"""`gdino prepare`: annotations and pictures in, tables and splits out.
+"""`gdino prepare`: annotations and pictures of any accepted format in, tables and splits out.
 
 ```
-root/train/images/*  labels/*.xml  annotations.csv      root/test/ likewise      root/prepare.json
+root/train/images/*  annotations.csv  (captions.jsonl)  (labels/*.xml)      root/test/, root/val/ likewise
+root/prepare.json
 ```
 
 Everything is checked before anything is written. The result follows from the source's contents and the
@@ -9,193 +10,186 @@ parameters alone, whatever was in `root` before and however often it was interru
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from gdino_lightning.data.check import Checked, CheckedPicture, Problem, check_source
-from gdino_lightning.data.images import decode_rgb
-from gdino_lightning.data.parallel import map_pictures
+from gdino_lightning.data.arrange import Arranged, OnBad, SplitMethod, Splits, arrange, labels_of
 from gdino_lightning.data.publish import Content, publish, recorded_source
-from gdino_lightning.data.similarity import Thumbnail, near_identical, thumbnail
-from gdino_lightning.data.source import Source, open_source
-from gdino_lightning.data.split import split_grouped, split_names, split_stratified
-from gdino_lightning.data.summary import PrepareSummary, count_split
-from gdino_lightning.data.table import IMAGES_FOLDER, TABLE_NAME, write_table
+from gdino_lightning.data.recognise import open_source
+from gdino_lightning.data.source import SPLITS
+from gdino_lightning.data.summary import PrepareSummary
+from gdino_lightning.data.table import TABLE_NAME
+from gdino_lightning.data.writers.base import Writer
+from gdino_lightning.data.writers.coco import COCO
+from gdino_lightning.data.writers.odvg import ODVG
+from gdino_lightning.data.writers.tables import TABLES
+from gdino_lightning.data.writers.voc import VOC
+from gdino_lightning.data.writers.yolo import YOLO
 from gdino_lightning.errors import DatasetError
 
-TRAIN = "train"
-TEST = "test"
 LABELS_FOLDER = "labels"
-MAX_PROBLEMS_SHOWN = 50
+_OWN_FOLDERS = (*SPLITS, "images", "labels", "annotations", "JPEGImages", "Annotations", "ImageSets")
+WRITERS: dict[str, Writer] = {"coco": COCO, "yolo": YOLO, "voc": VOC, "odvg": ODVG}
 
-Split = Literal["random", "grouped", "stratified"]
-Groups = tuple[tuple[str, ...], ...]
+To = Literal["coco", "yolo", "voc", "odvg"]
 
 
 def prepare(
     source: Path,
     root: Path,
     *,
-    num_train: int = 600,
+    num_train: float = 600,
     seed: int = 0,
-    split: Split = "random",
-    on_bad: Literal["error", "skip"] = "error",
+    split: SplitMethod | None = None,
+    otherwise: SplitMethod = "random",
+    on_bad: OnBad = "error",
+    source_format: str | None = None,
     progress: bool = True,
 ) -> PrepareSummary:
-    """Convert a dataset of pictures and VOC XML to the project's tables, split into train and test.
+    """Convert a dataset to the project's tables, split into train and test, and val where the source has one.
 
     Args:
-        source: Zip archive or folder with `images/` and `annotations/`.
+        source: Zip archive or folder, of any format in `gdino_lightning.data.recognise`.
         root: Folder to fill with `train/` and `test/`.
-        num_train: Pictures that go to train; the others go to test.
+        num_train: Pictures that go to train, or their share below 1; the others go to test. Not used where the
+            splits are given.
         seed: Picks the split.
-        split: `random`, `grouped` (near-identical pictures stay on one side) or `stratified` (grouped, and train and
-            test get the same share of every class's boxes). Groups may make train differ from `num_train`, by as
-            little as possible.
+        split: `given` (the source's own), `random`, `grouped` (near-identical pictures stay on one side) or
+            `stratified` (grouped, and train and test get the same share of every class's boxes). Groups may make
+            train differ from `num_train`, by as little as possible. None: `given` where the source has splits.
+        otherwise: What None means where it has none.
         on_bad: What to do with bad boxes, pictures and annotations: `error` lists them and writes nothing,
             `skip` leaves them out and counts them.
+        source_format: The format of the source; None recognises it.
         progress: Show progress bars on a terminal.
 
     Raises:
         DatasetError: The source, `num_train` or `root` cannot be used.
+        ConfigError: Another process fills `root`.
         OSError: The disk is full.
     """
     _check_root(source, root)
-    with open_source(source) as opened:
-        checked = check_source(opened, progress=progress)
-        if checked.problems and on_bad == "error":
-            raise DatasetError(_problem_list(source, checked.problems))
-        groups = () if split == "random" else _near_identical(opened, checked.pictures, progress=progress)
-        splits = _split(checked.pictures, groups, split, num_train, seed)
-        tables = {
-            name: write_table(row for picture in pictures for row in picture.rows) for name, pictures in splits.items()
-        }
-        digest = _split_digest(splits, tables)
-        before = recorded_source(root)
-        changed_files = publish(
-            root,
-            _wanted_files(opened, splits),
-            {f"{name}/{TABLE_NAME}": table for name, table in tables.items()},
-            {
-                "parameters": _parameters(num_train, seed, split, on_bad),
-                "source_sha256": checked.source_sha256,
-                "split_sha256": digest,
-            },
+    with open_source(source, source_format) as opened:
+        arranged = arrange(
+            opened,
+            method=split,
+            otherwise=otherwise,
+            num_train=num_train,
+            seed=seed,
+            on_bad=on_bad,
+            only_labelled=True,
             progress=progress,
         )
-        summary = _summarise(root, opened, checked, splits, digest, changed_files)
-        summary = replace(summary, source_changed=before not in (None, checked.source_sha256))
-        return summary if split == "random" else replace(summary, split=split, groups=groups, asked_train=num_train)
+        recorded = _parameters(num_train, seed, arranged.method, on_bad)
+        return _publish(arranged, root, TABLES, recorded, progress=progress)
+
+
+def convert(
+    source: Path,
+    root: Path,
+    to: To,
+    *,
+    num_train: float | None = None,
+    seed: int = 0,
+    split: SplitMethod | None = None,
+    on_bad: OnBad = "error",
+    source_format: str | None = None,
+    progress: bool = True,
+) -> PrepareSummary:
+    """Convert a dataset to another format.
+
+    Args:
+        source: As for `prepare`.
+        root: Folder to fill.
+        to: The format to write.
+        num_train: As for `prepare`; None keeps the pictures of a source without splits together, as train.
+        seed: Picks the split.
+        split: As for `prepare`.
+        on_bad: As for `prepare`.
+        source_format: As for `prepare`.
+        progress: Show progress bars on a terminal.
+
+    Raises:
+        DatasetError: The source, `num_train` or `root` cannot be used.
+        ConfigError: Another process fills `root`.
+        OSError: The disk is full.
+    """
+    _check_root(source, root)
+    with open_source(source, source_format) as opened:
+        arranged = arrange(
+            opened,
+            method=split,
+            otherwise="random",
+            num_train=num_train,
+            seed=seed,
+            on_bad=on_bad,
+            only_labelled=False,
+            progress=progress,
+        )
+        recorded = {**_parameters(num_train, seed, arranged.method, on_bad), "to": to}
+        return _publish(arranged, root, WRITERS[to], recorded, progress=progress)
+
+
+def _publish(
+    arranged: Arranged, root: Path, writer: Writer, parameters: Mapping[str, object], *, progress: bool
+) -> PrepareSummary:
+    splits = arranged.splits
+    classes = sorted({label for pictures in splits.values() for item in pictures for label in labels_of(item)})
+    files = writer.write(splits, classes)
+    digest = _split_digest(splits, files)
+    before = recorded_source(root)
+    source_sha256 = arranged.checked.source_sha256
+    changed_files = publish(
+        root,
+        _wanted_files(arranged, writer),
+        files,
+        {"parameters": parameters, "source_sha256": source_sha256, "split_sha256": digest},
+        progress=progress,
+    )
+    changed = before not in (None, source_sha256)
+    summary = arranged.summarise(root, digest, changed_files, source_changed=changed)
+    return summary if writer.keeps_captions else summary.without_captions()
 
 
 def _check_root(source: Path, root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root}: is a file; choose a folder as --root")
     read, written = source.resolve(), root.resolve()
-    for folder in (TRAIN, TEST):
+    if read == written or read in written.parents:
+        raise DatasetError(f"{root}: lies among the files of the source; choose another --root")
+    for folder in _OWN_FOLDERS:
         if written / folder == read or written / folder in read.parents:
             raise DatasetError(f"{root}: the source lies in its {folder}/ folder; choose another --root")
-    if read / "images" in (written, *written.parents) or read / "annotations" in (written, *written.parents):
-        raise DatasetError(f"{root}: lies among the files of the source; choose another --root")
 
 
-def _problem_list(source: Path, problems: Sequence[Problem]) -> str:
-    count = len(problems)
-    head = f"{source}: {count} problem{'s' if count > 1 else ''}, nothing was written"
-    shown = [f"  {problem.text}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
-    if count > MAX_PROBLEMS_SHOWN:
-        shown.append(f"  ... and {count - MAX_PROBLEMS_SHOWN} more")
-    fix = "correct them, or leave these boxes and pictures out with --on_bad skip"
-    return "\n".join([head, *shown, fix])
-
-
-def _near_identical(source: Source, pictures: Sequence[CheckedPicture], *, progress: bool) -> Groups:
-    def shrink(item: CheckedPicture) -> Thumbnail:
-        return thumbnail(decode_rgb(source.read(item.picture), item.picture.where))
-
-    thumbnails = map_pictures(shrink, pictures, "comparing pictures", progress=progress)
-    return near_identical(dict(zip((item.picture.name for item in pictures), thumbnails, strict=True)))
-
-
-def _split(
-    pictures: Sequence[CheckedPicture], groups: Groups, split: Split, num_train: int, seed: int
-) -> dict[str, list[CheckedPicture]]:
-    by_name = {item.picture.name: item for item in pictures}
-    if split == "random":
-        train, test = split_names(by_name, num_train, seed)
-    elif split == "grouped":
-        train, test = split_grouped(by_name, groups, num_train, seed)
-    else:
-        labels = {name: _labels(item) for name, item in by_name.items()}
-        train, test = split_stratified(labels, groups, num_train, seed)
-    return {TRAIN: [by_name[name] for name in train], TEST: [by_name[name] for name in test]}
-
-
-def _labels(item: CheckedPicture) -> list[str]:
-    return [row.label_name for row in item.rows]
-
-
-def _parameters(num_train: int, seed: int, split: Split, on_bad: str) -> dict[str, object]:
+def _parameters(num_train: float | None, seed: int, split: str, on_bad: str) -> dict[str, object]:
     """What the manifest records; a random split is recorded as it was before there were others."""
     parameters: dict[str, object] = {"num_train": num_train, "seed": seed, "on_bad": on_bad}
     return parameters if split == "random" else {**parameters, "split": split}
 
 
-def _split_digest(splits: Mapping[str, Sequence[CheckedPicture]], tables: Mapping[str, bytes]) -> str:
+def _split_digest(splits: Splits, files: Mapping[str, bytes]) -> str:
+    """Digest over the names of the pictures and the annotations of all splits."""
     digest = hashlib.sha256()
     for name, pictures in splits.items():
-        names = "\n".join(picture.picture.name for picture in pictures)
-        digest.update(f"{name}\n{names}\n".encode() + tables[name])
+        names = "\n".join(item.picture.name for item in pictures)
+        digest.update(f"{name}\n{names}\n".encode() + files.get(f"{name}/{TABLE_NAME}", b""))
+    for path in sorted(path for path in files if not path.endswith(f"/{TABLE_NAME}")):
+        digest.update(f"{path}\n".encode() + files[path])
     return digest.hexdigest()
 
 
-def _wanted_files(source: Source, splits: Mapping[str, Sequence[CheckedPicture]]) -> dict[str, Content]:
+def _wanted_files(arranged: Arranged, writer: Writer) -> dict[str, Content]:
+    """The pictures, and beside this project's tables the annotations as they were."""
     wanted: dict[str, Content] = {}
-    for split, pictures in splits.items():
+    read = arranged.source.read
+    for split, pictures in arranged.splits.items():
         for item in pictures:
-            for folder, file, sha256 in (
-                (IMAGES_FOLDER, item.picture, item.picture_sha256),
-                (LABELS_FOLDER, item.annotation, item.annotation_sha256),
-            ):
-                wanted[f"{split}/{folder}/{file.name}"] = Content(sha256, partial(source.read, file))
+            place = f"{writer.folder_of(split)}/{item.picture.name}"
+            wanted[place] = Content(item.picture_sha256, partial(read, item.picture))
+            if writer is TABLES and item.annotation_sha256 is not None:
+                place = f"{split}/{LABELS_FOLDER}/{item.annotation.name}"
+                wanted[place] = Content(item.annotation_sha256, partial(read, item.annotation))
     return wanted
-
-
-def _summarise(
-    root: Path,
-    source: Source,
-    checked: Checked,
-    splits: Mapping[str, Sequence[CheckedPicture]],
-    digest: str,
-    changed_files: int,
-) -> PrepareSummary:
-    overhangs = [picture.overhangs_px for picture in checked.pictures]
-    identical = _identical_groups(checked.pictures)
-    train_names = {picture.picture.name for picture in splits[TRAIN]}
-    return PrepareSummary(
-        root=root,
-        splits=tuple(count_split(name, [_labels(item) for item in pictures]) for name, pictures in splits.items()),
-        clipped_boxes=sum(len(found) for found in overhangs),
-        clipped_pictures=sum(bool(found) for found in overhangs),
-        largest_overhang_px=max((max(found) for found in overhangs if found), default=0.0),
-        repeated_boxes=sum(picture.repeated for picture in checked.pictures),
-        matched_by_name=sum(picture.matched_by_name for picture in checked.pictures),
-        identical=identical,
-        cut=tuple(group for group in identical if 0 < len(train_names.intersection(group)) < len(group)),
-        skipped=checked.problems,
-        ignored=source.ignored,
-        digest=digest,
-        changed_files=changed_files,
-        oddities=tuple(picture.oddity for picture in checked.pictures if picture.oddity),
-    )
-
-
-def _identical_groups(pictures: Iterable[CheckedPicture]) -> Groups:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for item in pictures:
-        groups[item.picture_sha256].append(item.picture.name)
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)

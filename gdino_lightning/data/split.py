@@ -41,7 +41,7 @@ def split_names(names: Iterable[str], num_train: int, seed: int) -> Sides:
     Raises:
         DatasetError: `num_train` leaves one side empty, or a name appears twice.
     """
-    shuffled = _shuffle(names, seed)
+    shuffled = shuffle(names, seed)
     _check_num_train(num_train, len(shuffled))
     return sorted(shuffled[:num_train], key=byte_order), sorted(shuffled[num_train:], key=byte_order)
 
@@ -139,7 +139,12 @@ def _num_kept(total: int, fraction: float) -> int:
     return total - num_held_out
 
 
-def _shuffle(names: Iterable[str], seed: int) -> list[str]:
+def shuffle(names: Iterable[str], seed: int) -> list[str]:
+    """Return names in a seeded order that does not depend on the order they come in.
+
+    Raises:
+        DatasetError: A name appears twice.
+    """
     shuffled = _sorted_distinct(names)
     generator = random.Random(seed)
     for last in range(len(shuffled) - 1, 0, -1):
@@ -164,7 +169,7 @@ def _shuffle_units(names: Iterable[str], groups: Iterable[Sequence[str]], seed: 
         for name in together:
             del units[name]
         units[together[0]] = together
-    return [units[first] for first in _shuffle(units, seed)]
+    return [units[first] for first in shuffle(units, seed)]
 
 
 def _strata(labels: Sequence[str]) -> Counter[tuple[str, str]]:

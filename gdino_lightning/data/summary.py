@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gdino_lightning.data.check import Problem
+from gdino_lightning.data.annotation import Problem
 from gdino_lightning.data.fields import format_number
 from gdino_lightning.errors import listed
+
+Groups = tuple[tuple[str, ...], ...]
+"""Names of pictures that belong together."""
 
 MAX_LISTED = 10
 MAX_NAMED = 5  # in a line of text
@@ -18,7 +21,7 @@ class SplitCounts:
     """Counts of one split.
 
     Attributes:
-        name: `train` or `test`.
+        name: `train`, `val` or `test`.
         pictures: All pictures, negatives among them.
         negatives: Pictures without a box.
         boxes: Class name -> boxes, sorted by class name.
@@ -41,23 +44,27 @@ class PrepareSummary:
 
     Attributes:
         root: The prepared folder.
-        splits: Counts of train and of test.
+        splits: Counts of each split.
         clipped_boxes: Boxes that leave their picture; annotated so in the tables, clipped when loaded.
         clipped_pictures: Pictures with such boxes.
         largest_overhang_px: By how much the worst of them leaves its picture.
         repeated_boxes: Exact repetitions of a box that were left out.
         matched_by_name: Annotations that name no picture and were matched by their own name.
         identical: Groups of pictures with the same bytes.
-        cut: Those groups that have pictures in both splits.
+        cut: Those groups that have pictures in several splits.
         skipped: What was left out and why.
         ignored: Files of the source that are neither pictures nor XML.
-        digest: sha256 over tables and picture names of both splits.
+        digest: sha256 over tables and picture names of all splits.
         changed_files: Files written or removed; 0 where everything was there already.
         split: How train and test were told apart.
         groups: Near-identical pictures that the split kept together.
         asked_train: How many pictures train should have had, where groups may have changed it.
         oddities: What of pictures is unlike their names or is not seen.
         source_changed: `root` was made from other contents of pictures and annotations before.
+        format: Format of the source.
+        notes: What else should be known of how it was read.
+        captions: Texts with phrases.
+        lost_captions: How many of them the written format has no place for.
     """
 
     root: Path
@@ -67,17 +74,25 @@ class PrepareSummary:
     largest_overhang_px: float
     repeated_boxes: int
     matched_by_name: int
-    identical: tuple[tuple[str, ...], ...]
-    cut: tuple[tuple[str, ...], ...]
+    identical: Groups
+    cut: Groups
     skipped: tuple[Problem, ...]
     ignored: tuple[str, ...]
     digest: str
     changed_files: int
     split: str = "random"
-    groups: tuple[tuple[str, ...], ...] = ()
+    groups: Groups = ()
     asked_train: int | None = None
     oddities: tuple[str, ...] = ()
     source_changed: bool = False
+    format: str = "voc"
+    notes: tuple[str, ...] = ()
+    captions: int = 0
+    lost_captions: int = 0
+
+    def without_captions(self) -> "PrepareSummary":
+        """The same of a folder that has no place for captions."""
+        return replace(self, captions=0, lost_captions=self.captions)
 
     def __str__(self) -> str:
         done = f"{self.changed_files:,} files written or removed" if self.changed_files else "already up to date"
@@ -112,6 +127,10 @@ class PrepareSummary:
         if self.oddities:
             pictures = counted(len(self.oddities), "picture")
             warnings.append(f"{pictures} used as decoded: {listed(self.oddities, MAX_NAMED)}")
+        if self.lost_captions:
+            warnings.append(
+                f"{counted(self.lost_captions, 'caption')} left out: the written format has no place for them"
+            )
         num_train = self.splits[0].pictures
         if self.asked_train not in (None, num_train):
             warnings.append(f"train has {num_train} pictures, not {self.asked_train}: whole groups do not add up to it")
@@ -133,8 +152,10 @@ class PrepareSummary:
         return "skipped    " + ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
 
     def _notes(self) -> list[str]:
-        notes = []
-        if self.split != "random":
+        notes = [] if self.format == "voc" else [f"format     {self.format}"]
+        if self.split == "given":
+            notes.append("split      as the source has it")
+        elif self.split in ("grouped", "stratified"):
             shares = "classes in equal shares, " if self.split == "stratified" else ""
             kept = f"{counted(len(self.groups), 'group')} of near-identical pictures kept together"
             notes.append(f"split      {self.split}: {shares}{kept}")
@@ -149,6 +170,9 @@ class PrepareSummary:
             pictures = sum(len(group) for group in self.identical)
             groups = counted(len(self.identical), "group")
             notes.append(f"identical  {groups} of byte-identical pictures ({pictures} pictures)")
+        if self.captions:
+            notes.append(f"captions   {self.captions:,}")
+        notes += [f"note       {note}" for note in self.notes]
         return notes
 
 

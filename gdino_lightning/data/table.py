@@ -32,7 +32,7 @@ from gdino_lightning.data.fields import (
     parse_side,
 )
 from gdino_lightning.data.images import read_size
-from gdino_lightning.errors import DatasetError
+from gdino_lightning.errors import DatasetError, Problems
 
 T = TypeVar("T")
 
@@ -40,6 +40,9 @@ TABLE_NAME = "annotations.csv"
 CAPTIONS_NAME = "captions.jsonl"
 IMAGES_FOLDER = "images"
 
+_MOST_COLUMNS = 1_000
+_SHORTEST_ROW = len("a,0,0,1,1,b,1,1")
+_FEW_LINES = 10_000  # may be blank
 _REMAKE = "run `gdino prepare` again or restore the file"
 
 
@@ -105,21 +108,12 @@ def read_table(path: Path) -> list[Row]:
     Columns are found by name; further columns are not read.
 
     Raises:
-        DatasetError: The table cannot be used; names file and line.
+        DatasetError: The table cannot be used; names file and line of every bad row.
     """
-    text = _read_text(path)
-    cells = _read_cells(path, text)
-    header = [str(cell).strip() for cell in cells[0]]
-    places = _find_columns(path, header)
-    rows: dict[Row, None] = {}
-    line = 2 + _line_breaks(cells[0])
-    for record in cells[1:]:
-        if any(record):  # a blank line is no row
-            rows.setdefault(_parse_row(path, line, {name: record[places[name]] for name in COLUMNS}))
-        line += 1 + _line_breaks(record)
-    if not rows:
-        raise DatasetError(f"{path}: no row below the header, so no box to learn from; {_REMAKE}")
-    return list(rows)
+    problems = Problems(path)
+    rows = _scan_table(path, problems)
+    problems.check()
+    return rows
 
 
 def read_split(folder: Path) -> list[Picture]:
@@ -128,32 +122,80 @@ def read_split(folder: Path) -> list[Picture]:
     Boxes are clipped to their picture. No picture is decoded; sizes are compared with the headers.
 
     Raises:
-        DatasetError: Table, pictures and boxes do not fit together; names file and line.
+        DatasetError: Table, pictures and boxes do not fit together; names file and line of everything bad.
     """
+    problems = Problems(folder)
+    pictures = scan_split(folder, problems)
+    problems.check()
+    return pictures
+
+
+def scan_split(folder: Path, problems: Problems) -> list[Picture]:
+    """As `read_split`, but leave out what cannot be used and say so in `problems`."""
     table = folder / TABLE_NAME
-    rows = sorted(read_table(table), key=lambda row: byte_order(row.image_name))
-    files = picture_files(folder)
-    pictures = {name: _negative(path) for name, path in files.items()}
+    rows: list[Row] = []
+    with problems.collecting():
+        rows = sorted(_scan_table(table, problems), key=lambda row: byte_order(row.image_name))
+    try:
+        files = picture_files(folder)
+    except DatasetError as error:
+        problems.add(str(error))
+        return []
+    pictures: dict[str, Picture] = {}
+    for name, path in files.items():
+        with problems.collecting():
+            pictures[name] = _negative(path)
     for name, group in groupby(rows, key=lambda row: row.image_name):
         members = list(group)
-        if name not in pictures:
+        if name in pictures:
+            pictures[name] = _with_boxes(pictures[name], members, table, problems)
+        elif name not in files:
             where = f"{table}:{members[0].line}"
-            raise DatasetError(f"{where}: picture {name!r} is not in {folder / IMAGES_FOLDER}; {_REMAKE}")
-        pictures[name] = _with_boxes(pictures[name], members, table)
+            problems.add(f"{where}: picture {name!r} is not in {folder / IMAGES_FOLDER}; {_REMAKE}")
     return list(pictures.values())
 
 
-def _with_boxes(picture: Picture, rows: Sequence[Row], table: Path) -> Picture:
+def _scan_table(path: Path, problems: Problems) -> list[Row]:
+    """Read the rows that can be used and say what is wrong with the others; raises where it is no table at all."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error}); {_REMAKE}") from error
+    (_, header), *records = read_records(data, str(path))
+    places = _find_columns(path, header)
+    rows: dict[Row, None] = {}
+    if not records and not path.with_name(CAPTIONS_NAME).is_file():
+        raise DatasetError(f"{path}: no row below the header, so no box to learn from; {_REMAKE}")
+    for line, record in records:
+        with problems.collecting():
+            rows.setdefault(_parse_row(path, line, {name: record[places[name]] for name in COLUMNS}))
+    return list(rows)
+
+
+def read_records(data: bytes, where: str) -> list[tuple[int, list[str]]]:
+    """Take a CSV table apart: the line and the cells of each record, the header's first; blank lines are no records.
+
+    Raises:
+        DatasetError: It is no table in UTF-8, or far larger than its boxes.
+    """
+    header, *records = _read_cells(where, _decode(data, where))
+    found = [(1, [cell.strip() for cell in header])]
+    line = 2 + _line_breaks(header)
+    for record in records:
+        if any(record):
+            found.append((line, record))
+        line += 1 + _line_breaks(record)
+    return found
+
+
+def _with_boxes(picture: Picture, rows: Sequence[Row], table: Path, problems: Problems) -> Picture:
     width, height = picture.width, picture.height
     for row in rows:
         if (row.image_width, row.image_height) != (width, height):
-            raise DatasetError(
-                f"{table}:{row.line}: size {row.image_width}x{row.image_height} px, but {picture.path} has "
-                f"{width}x{height}; {_REMAKE}"
-            )
-        problem = box_problem(row.box_px, width, height)
-        if problem:
-            raise DatasetError(f"{table}:{row.line}: {problem}")
+            told = f"{table}:{row.line}: size {row.image_width}x{row.image_height} px"
+            problems.add(f"{told}, but {picture.path} has {width}x{height}; {_REMAKE}")
+        elif problem := box_problem(row.box_px, width, height):
+            problems.add(f"{table}:{row.line}: {problem}")
     boxes_px = np.array([clip_box(row.box_px, width, height) for row in rows], dtype=np.float32)
     return Picture(picture.path, width, height, boxes_px, tuple(row.label_name for row in rows))
 
@@ -181,11 +223,7 @@ def picture_files(folder: Path) -> dict[str, Path]:
     }
 
 
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror or error}); {_REMAKE}") from error
+def _decode(data: bytes, path: str) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DatasetError(f"{path}:1: is UTF-16; save the table as UTF-8")
     try:
@@ -195,15 +233,30 @@ def _read_text(path: Path) -> str:
         raise DatasetError(f"{path}:{line}: is not UTF-8; save the table as UTF-8") from error
     if not text.strip():
         raise DatasetError(f"{path}: empty file; {_REMAKE}")
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DatasetError(f"{path}:{line}: holds a NUL character, so it is no text; {_REMAKE}")
+    _check_shape(path, text)
     return text
 
 
-def _read_cells(path: Path, text: str) -> list[list[str]]:
+def _check_shape(path: str, text: str) -> None:
+    """Refuse what is no table of boxes before it is taken apart: every cell takes time and memory, empty ones too."""
+    columns, lines = text.count(",", 0, text.find("\n")) + 1, text.count("\n")
+    if columns > _MOST_COLUMNS:
+        raise DatasetError(f"{path}:1: {columns:,} columns; the first line must be {','.join(COLUMNS)}")
+    if lines > _FEW_LINES + len(text) / _SHORTEST_ROW:
+        raise DatasetError(f"{path}: {lines:,} lines in {len(text):,} characters, too short to be rows; {_REMAKE}")
+
+
+def _read_cells(path: str, text: str) -> list[list[str]]:
     """Split the text into records, header included, so that pandas takes no column for an index."""
     try:
         frame = pd.read_csv(io.StringIO(text), header=None, dtype=str, keep_default_na=False, skip_blank_lines=False)
     except pd.errors.ParserError as error:
         raise DatasetError(f"{path}{_parser_problem(str(error))}") from error
+    except pd.errors.EmptyDataError as error:
+        raise DatasetError(f"{path}:1: is blank; the first line must be {','.join(COLUMNS)}") from error
     return [[str(cell) for cell in record] for record in frame.to_numpy().tolist()]
 
 

@@ -3,19 +3,15 @@
 Draws follow from the generator given with each picture alone, never from worker count or order.
 """
 
-import os
 import random
 from dataclasses import dataclass, fields
 from typing import Any
 
+import albumentations as A
 import numpy as np
 import numpy.typing as npt
 
 from gdino_lightning.errors import ConfigError
-
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or the import asks the network for a newer version
-
-import albumentations as A
 
 CROP_MIN = 0.5  # of each side: a crop enlarges the content at most twice
 BLUR_OR_NOISE = 0.2  # of the pictures that photometric changes may touch

@@ -1,7 +1,7 @@
 """Pascal VOC XML: one file in, one typed annotation out.
 
 Hostile and broken files are refused with file and line: no DOCTYPE (so no entities and no external files), no
-network, at most 10 MB and 64 nested tags. Namespaces are stripped, `<part>` boxes are not read.
+network, at most 10 MB, 100,000 tags and 64 of them nested. Namespaces are stripped, `<part>` boxes are not read.
 """
 
 import re
@@ -11,32 +11,17 @@ from pathlib import PurePosixPath
 
 from lxml import etree
 
-from gdino_lightning.data.fields import Box, parse_file_name, parse_label, parse_number, parse_side, shown
-from gdino_lightning.errors import DatasetError
+from gdino_lightning.data.annotation import AnnotatedObject
+from gdino_lightning.data.fields import XML_SPACE, parse_file_name, parse_label, parse_number, parse_side, shown
+from gdino_lightning.errors import DatasetError, reason_of, shortened
 
 MAX_BYTES = 10_000_000
 MAX_DEPTH = 64
+MAX_TAGS = 100_000  # of 4,500 objects as published; each takes some 300 bytes of memory
 
 _HTML = re.compile(rb"<!DOCTYPE\s+html|<html", re.IGNORECASE)
 _DECLARATION = re.compile(rb"""<\?xml[^>]*\sencoding\s*=\s*["']([^"']+)""")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
-@dataclass(frozen=True)
-class VocObject:
-    """One annotated object.
-
-    Attributes:
-        label: Class name, outer space removed.
-        box_px: xyxy_px as annotated, not clipped.
-        number: Position among the `<object>` elements, from 1.
-        line: Line of its `<object>` tag.
-    """
-
-    label: str
-    box_px: Box
-    number: int
-    line: int
 
 
 @dataclass(frozen=True)
@@ -53,7 +38,7 @@ class VocAnnotation:
     name: str
     filename: str
     size: tuple[int, int] | None
-    objects: tuple[VocObject, ...]
+    objects: tuple[AnnotatedObject, ...]
 
 
 def scan_voc(data: bytes, name: str) -> tuple[VocAnnotation, list[DatasetError]]:
@@ -70,7 +55,7 @@ def scan_voc(data: bytes, name: str) -> tuple[VocAnnotation, list[DatasetError]]
         DatasetError: The file as a whole cannot be used.
     """
     root = _parse_tree(data, name)
-    objects: list[VocObject] = []
+    objects: list[AnnotatedObject] = []
     problems: list[DatasetError] = []
     for number, element in enumerate(_children(root, "object"), start=1):
         try:
@@ -96,6 +81,7 @@ def _parse_tree(data: bytes, name: str) -> etree._Element:
         raise DatasetError(f"{name}:1: root is <html>, expected <annotation>; is it a saved web page?")
     if b"<!DOCTYPE" in visible.upper():
         raise DatasetError(f"{name}: DOCTYPE is not allowed in annotations; remove that line")
+    _check_count(visible.count(b"<"), name)
     # a fresh parser each time: lxml parsers keep state and are not shared between threads
     parser = etree.XMLParser(
         resolve_entities=False,
@@ -111,19 +97,19 @@ def _parse_tree(data: bytes, name: str) -> etree._Element:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
         line, column = error.position
-        reason = " ".join(error.msg.rsplit(", line ", 1)[0].split())
+        reason = shortened(error.msg.rsplit(", line ", 1)[0])
         if "encoding" in reason:
             reason += f" {_declared_encoding(data)}; save the file as UTF-8, or declare what it is saved as"
         raise DatasetError(f"{name}:{line}:{column}: not well-formed XML: {reason}") from error
     except (LookupError, ValueError) as error:
-        raise DatasetError(f"{name}: not readable as XML: {error}") from error
+        raise DatasetError(f"{name}: not readable as XML: {reason_of(error)}") from error
     _check_tree(root, name)
     return root
 
 
 def _declared_encoding(data: bytes) -> str:
     declared = _DECLARATION.match(data)
-    return declared[1].decode("ascii", "replace") if declared else "UTF-8"
+    return shortened(declared[1].decode("ascii", "replace")) if declared else "UTF-8"
 
 
 def _check_tree(root: etree._Element, name: str) -> None:
@@ -131,17 +117,23 @@ def _check_tree(root: etree._Element, name: str) -> None:
     if root.getroottree().docinfo.internalDTD is not None:
         raise DatasetError(f"{name}: DOCTYPE is not allowed in annotations; remove it")
     if _local_name(root) != "annotation":
-        raise DatasetError(f"{name}:{_line(root)}: root is <{_local_name(root)}>, expected <annotation>")
+        raise DatasetError(f"{name}:{_line(root)}: root is <{shortened(_local_name(root))}>, expected <annotation>")
     depth = 0
-    for event, element in etree.iterwalk(root, events=("start", "end")):
+    for count, (event, element) in enumerate(etree.iterwalk(root, events=("start", "end")), start=1):
         depth += 1 if event == "start" else -1
         if depth > MAX_DEPTH:
             raise DatasetError(f"{name}:{_line(element)}: more than {MAX_DEPTH} nested tags")
+        _check_count(count, name)
+
+
+def _check_count(tags: int, name: str) -> None:
+    if tags > MAX_TAGS:
+        raise DatasetError(f"{name}: more than {MAX_TAGS:,} tags, which is no annotation of one picture")
 
 
 def _parse_filename(root: etree._Element, name: str) -> str:
     element = _only_child(root, "filename", name)
-    if element is None or not _text(element).strip():
+    if element is None or not _text(element).strip(XML_SPACE):
         return PurePosixPath(name).stem
     try:
         return parse_file_name(_text(element))
@@ -163,7 +155,7 @@ def _parse_size(root: etree._Element, name: str) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def _parse_object(element: etree._Element, number: int, name: str) -> VocObject:
+def _parse_object(element: etree._Element, number: int, name: str) -> AnnotatedObject:
     who = f"object {number}"
     label_element = _required_child(element, "name", name, who)
     try:
@@ -180,7 +172,7 @@ def _parse_object(element: etree._Element, number: int, name: str) -> VocObject:
         except ValueError as error:
             raise DatasetError(f"{name}:{_line(corner)}: {who}: <{tag}> {error}") from error
     box = (corners[0], corners[1], corners[2], corners[3])
-    return VocObject(label=label, box_px=box, number=number, line=_line(element))
+    return AnnotatedObject(label=label, box_px=box, number=number, line=_line(element))
 
 
 def _children(element: etree._Element, tag: str) -> Iterator[etree._Element]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from gdino_lightning.editing.masks import Mask
 from gdino_lightning.editing.places import places, working_size
-from gdino_lightning.errors import CheckpointError, ConfigError
+from gdino_lightning.errors import CheckpointError, ConfigError, reason_of
 from gdino_lightning.inference.pictures import Pixels
 
 _ONLY_FILLS = "FluxFillPipeline"  # AutoPipelineForInpainting of diffusers 0.42 does not know it
@@ -179,14 +179,12 @@ def _open(diffusers: Any, source: str, dtype: torch.dtype, variant: str | None, 
 
 
 def _refusal(weights: str, error: Exception, *, offline: bool) -> CheckpointError:
-    reason = " ".join(str(error).split())
-    reason = reason if len(reason) <= 200 else f"{reason[:200]}..."
     remedy = (
         "HF_HUB_OFFLINE is set: download it where there is a network and give the folder"
         if offline
         else "give a folder or a hub id of an inpainting pipeline with safetensors"
     )
-    return CheckpointError(f"{weights}: cannot be loaded as an inpainting pipeline ({reason}); {remedy}")
+    return CheckpointError(f"{weights}: cannot be loaded as an inpainting pipeline ({reason_of(error)}); {remedy}")
 
 
 def _import_diffusers() -> Any:

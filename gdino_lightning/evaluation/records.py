@@ -4,17 +4,17 @@ Letters: N true boxes and K detections of a picture.
 """
 
 import io
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from gdino_lightning.boxes import pairwise_iou
-from gdino_lightning.errors import CheckpointError
+from gdino_lightning.errors import CheckpointError, reason_of
 from gdino_lightning.files import write_atomic
 
 Floats = npt.NDArray[np.float32]
@@ -156,6 +156,7 @@ def load_records(path: Path) -> RecordSet:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
+        _check_arrays(arrays)
         truth_ends, found_ends = np.cumsum(arrays["num_truths"])[:-1], np.cumsum(arrays["num_found"])[:-1]
         columns = zip(
             arrays["image_ids"].tolist(),
@@ -171,5 +172,25 @@ def load_records(path: Path) -> RecordSet:
             tuple(arrays["picture_names"].tolist()),
             tuple(PictureRecord(*each) for each in columns),
         )
-    except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
-        raise CheckpointError(f"{path}: damaged or not records of a run ({error}); run `gdino test` again") from None
+    except Exception as error:  # whatever zip and npy trip over in damaged bytes
+        raise CheckpointError(
+            f"{path}: damaged or not records of a run ({reason_of(error)}); run `gdino test` again"
+        ) from None
+
+
+def _check_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Refuse arrays that do not fit together, with a `ValueError`."""
+    classes = len(arrays["class_names"])
+    for count, boxes, labels in (("num_truths", "truth_boxes", "truth_labels"), ("num_found", "boxes", "labels")):
+        total = int(arrays[count].sum())
+        if arrays[boxes].shape != (total, 4) or arrays[labels].shape != (total,) or (arrays[count] < 0).any():
+            raise ValueError(f"{count} says {total}, {boxes} is {arrays[boxes].shape}")
+        if not ((arrays[labels] >= 0) & (arrays[labels] < classes)).all():
+            raise ValueError(f"{labels} has others than those of {classes} classes")
+        if not np.isfinite(arrays[boxes]).all():
+            raise ValueError(f"{boxes} has numbers that are not finite")
+    if arrays["scores"].shape != arrays["labels"].shape or not np.isfinite(arrays["scores"]).all():
+        raise ValueError("scores are not a finite number for each box")
+    pictures = {len(arrays[name]) for name in ("picture_names", "image_ids", "num_truths", "num_found")}
+    if len(pictures) != 1 or 0 in pictures:
+        raise ValueError("there is not one name and one count for each of its pictures")

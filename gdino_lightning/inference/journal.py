@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from gdino_lightning.errors import ConfigError
+from gdino_lightning.data.fields import shown
+from gdino_lightning.errors import ConfigError, reason_of
 from gdino_lightning.files import write_atomic
 from gdino_lightning.inference.pictures import UPRIGHT, to_stored
 from gdino_lightning.inference.postprocess import Detections
@@ -112,22 +113,33 @@ class Journal:
         """Look at what all processes have written until now."""
         for file in sorted(self._folder.glob("*.jsonl")):
             for offset, line in _lines(file):
-                place = _Place(file, offset, bool(line.get("error")))
-                known = self._places.get(line["name"])
+                name = line.get("name") if isinstance(line, dict) else None
+                if not isinstance(name, str):
+                    raise _damaged(file, offset, "no line of `detect`")
+                known = self._places.get(name)
                 if known is None or known.failed:  # what failed may succeed in a later run, never the other way round
-                    self._places[line["name"]] = place
+                    self._places[name] = _Place(file, offset, bool(line.get("error")))
 
     def has(self, name: str) -> bool:
         """Tell whether a picture is done; one that failed is not."""
         return name in self._places and not self._places[name].failed
 
     def results(self, names: Iterable[str]) -> Iterator[PictureResult]:
-        """Read what was found in these pictures, failures among them; those that nobody looked at are left out."""
+        """Read what was found in these pictures, failures among them; those that nobody looked at are left out.
+
+        Raises:
+            ConfigError: A line is damaged.
+        """
         for name in names:
             if place := self._places.get(name):
                 with place.file.open("rb") as file:
                     file.seek(place.offset)
-                    yield _result(json.loads(file.readline()))
+                    line = json.loads(file.readline())
+                try:
+                    found = _result(line)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise _damaged(place.file, place.offset, f"{type(error).__name__}: {reason_of(error)}") from error
+                yield found
 
     def writer(self) -> "JournalWriter":
         """Return what appends the results of this process."""
@@ -161,15 +173,23 @@ def _check_settings(path: Path, wanted: Mapping[str, Any]) -> None:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); choose another --output") from error
+    if not isinstance(saved, dict):
+        raise ConfigError(f"{path}: holds no settings of `detect`; choose another --output")
     for name in [*wanted, *(set(saved) - set(wanted))]:
         if saved.get(name) != wanted.get(name):
             raise ConfigError(
-                f"{path.parent}: holds results of {name} {saved.get(name)!r}, asked for is {wanted.get(name)!r}: "
+                f"{path.parent}: holds results of {shown(name)[1:-1]} {_brief(saved.get(name))}, asked for is "
+                f"{_brief(wanted.get(name))}: "
                 "choose another --output, or remove the folder to start anew"
             )
 
 
-def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _lines(file: Path) -> Iterator[tuple[int, Any]]:
     """Read offset and content of every whole line."""
     offset = 0
     with file.open("rb") as lines:
@@ -177,11 +197,18 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if line.endswith(b"\n"):
                 try:
                     yield offset, json.loads(line)
-                except ValueError as error:
-                    raise ConfigError(f"{file}: damaged at byte {offset} ({error}); remove that line") from error
+                except (ValueError, RecursionError) as error:
+                    raise _damaged(file, offset, str(error)) from error
             offset += len(line)
 
 
+def _damaged(file: Path, offset: int, reason: str) -> ConfigError:
+    return ConfigError(f"{file}: damaged at byte {offset} ({reason}); remove that line")
+
+
 def _result(line: dict[str, Any]) -> PictureResult:
-    boxes = tuple(tuple(box) for box in line["boxes"])
-    return PictureResult(**{**line, "boxes": boxes, "scores": tuple(line["scores"]), "labels": tuple(line["labels"])})
+    boxes = tuple((float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in line["boxes"])
+    scores, labels = tuple(map(float, line["scores"])), tuple(map(int, line["labels"]))
+    if not len(boxes) == len(scores) == len(labels):
+        raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(labels)} labels")
+    return PictureResult(**{**line, "boxes": boxes, "scores": scores, "labels": labels})

@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 
-from gdino_lightning.errors import CheckpointError, ConfigError
+from gdino_lightning.errors import CheckpointError, ConfigError, reason_of
 from gdino_lightning.model.folder import EvaluationSettings, read_prompt
 from gdino_lightning.model.lora import ADAPTER_SUFFIX, read_adapter
 from gdino_lightning.model.pretrained import read_checkpoint
@@ -71,4 +71,4 @@ def _settings(saved: Mapping[str, Any], path: Path) -> EvaluationSettings:
     try:
         return EvaluationSettings(**saved)
     except (ConfigError, TypeError) as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{path}: {reason_of(error)}") from None

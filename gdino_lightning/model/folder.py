@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gdino_lightning.data.canvas import Sizing
-from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError, listed
+from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError, listed, reason_of
 from gdino_lightning.files import part_of, write_atomic
 from gdino_lightning.model.detector import Switches
 from gdino_lightning.prompt import class_phrases
@@ -87,7 +87,7 @@ def read_prompt(folder: Path) -> SavedPrompt | None:
         newer = plain["format"] > FORMAT
         saved = None if newer else _checked(plain)
     except (ValueError, KeyError, TypeError, GdinoError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); export the weights again") from None
+        raise CheckpointError(f"{path}: damaged ({reason_of(error)}); export the weights again") from None
     if saved is None:
         raise CheckpointError(
             f"{path}: of format {plain['format']}, this version reads {FORMAT}; update gdino-lightning"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import constants, snapshot_download
 
-from gdino_lightning.errors import CheckpointError
+from gdino_lightning.errors import CheckpointError, reason_of
 
 HUB_TIMEOUT_S = 5
 
@@ -18,7 +18,7 @@ def refuse_url(text: str) -> None:
         CheckpointError: It is one.
     """
     if "://" in text:
-        raise CheckpointError(f"{text}: weights are not read from the network; download the file and give its path")
+        raise CheckpointError(f"{text}: is not read from the network; download the file and give its path")
 
 
 def cached_folder(name: str) -> Path | None:
@@ -38,7 +38,7 @@ def download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors"]))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{name}: cannot be downloaded ({' '.join(str(error).split())})") from None
+        raise CheckpointError(f"{name}: cannot be downloaded ({reason_of(error)})") from None
 
 
 def unreachable() -> str | None:

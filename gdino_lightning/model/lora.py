@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from gdino_lightning.errors import CheckpointError, ConfigError
+from gdino_lightning.errors import CheckpointError, ConfigError, reason_of
 from gdino_lightning.files import write_atomic
 from gdino_lightning.model.adapt import is_unused, select
 from gdino_lightning.model.detector import HuggingFaceDetector, Switches
@@ -114,7 +114,7 @@ def read_adapter(path: Path) -> tuple[dict[str, Tensor], Lora, str]:
             adapters = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         return adapters, json.loads(about["lora"]), about["base"]
     except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged, or no adapter that `fit` wrote ({error})") from None
+        raise CheckpointError(f"{path}: damaged, or no adapter that `fit` wrote ({reason_of(error)})") from None
 
 
 def _check(lora: Lora) -> None:

@@ -6,7 +6,8 @@ the weights, if any. Nothing here runs code from a file: pickles are read with `
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from transformers import (
     MMGroundingDinoForObjectDetection,
 )
 
-from gdino_lightning.errors import CheckpointError, listed
-from gdino_lightning.model.convert.files import first_line, read_file, read_pickle, unwrap
+from gdino_lightning.errors import CheckpointError, listed, reason_of
+from gdino_lightning.model.convert.files import read_file, read_pickle, unwrap
 from gdino_lightning.model.convert.state import convert, patterns
 from gdino_lightning.model.convert.unused import read_unused
 from gdino_lightning.model.convert.words import find_tokenizer
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_KEY = "gdino"  # where a checkpoint, or an official file that we wrote, keeps what `describe` returns
 UNUSED_KEY = "unused"  # in an official file's description: tensors that only transformers has
 STATE_PREFIX = "detector.model."  # the transformers model inside the LightningModule's state dict
+_SETTINGS_KEYS = ("hyper_parameters", "datamodule_hyper_parameters")  # of a checkpoint of Lightning
 _FILE_ENDINGS = (".pth", ".pt", ".bin", ".safetensors")
 _MINIATURES: dict[str, Callable[[], HuggingFaceDetector]] = {"nano": pretrained_nano, "nano-random": random_nano}
 _FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
@@ -133,14 +135,33 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = read_pickle(path)
     if not _is_checkpoint(checkpoint):
         raise CheckpointError(f"{path}: not a checkpoint of gdino-lightning; give one that `fit` wrote")
+    for key in _SETTINGS_KEYS:
+        if not isinstance(checkpoint.get(key, {}), dict):
+            raise CheckpointError(f"{path}: damaged, its {key} are no settings; use another checkpoint")
     known: dict[str, Any] = checkpoint
     return known
 
 
-def build_described(description: dict[str, Any]) -> Pretrained:
-    """Build the architecture and tokenizer that `describe` recorded, with untrained weights."""
-    config_class, model_class = _family(description["config"].get("model_type"), "the checkpoint")
-    return _with_words(model_class(config_class.from_dict(description["config"])), description)
+def build_described(description: dict[str, Any], source: str = "the checkpoint") -> Pretrained:
+    """Build the architecture and tokenizer that `describe` recorded, with untrained weights.
+
+    Raises:
+        CheckpointError: The description is damaged; it names `source`.
+    """
+    with _readable(source):
+        config_class, model_class = _family(description["config"].get("model_type"), source)
+        return _with_words(model_class(config_class.from_dict(description["config"])), description)
+
+
+@contextmanager
+def _readable(source: str) -> Iterator[None]:
+    """Turn whatever a damaged description causes, also in transformers and tokenizers, into one line."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{source}: its description is damaged ({reason_of(error)}); use another file") from None
 
 
 def _with_words(model: HuggingFaceDetector, description: dict[str, Any]) -> Pretrained:
@@ -205,7 +226,7 @@ def _from_adapter(path: Path) -> Pretrained:
     try:
         loaded.model.load_state_dict(merge_state(loaded.model.state_dict() | adapters, lora))
     except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: does not fit {base}, its base ({first_line(error)})") from None
+        raise CheckpointError(f"{path}: does not fit {base}, its base ({reason_of(error)})") from None
     return loaded
 
 
@@ -227,29 +248,30 @@ def _from_file(path: Path) -> Pretrained:
 
 def _from_our_official(state: dict[str, Tensor], description: dict[str, Any], path: Path) -> Pretrained:
     """Load an official file that `export_official` wrote, with its words."""
-    try:
+    with _readable(str(path)):
         config_class, _ = _family(description["config"]["model_type"], str(path))
         converted = convert(state, path, config_class.from_dict(description["config"]), description[UNUSED_KEY])
         loaded = _with_words(converted.model, description)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its description is damaged ({first_line(error)}); export it again") from None
     loaded.unused = converted.unused
     return loaded
 
 
 def _is_checkpoint(content: object) -> bool:
-    return isinstance(content, dict) and CHECKPOINT_KEY in content and "state_dict" in content
+    return isinstance(content, dict) and all(
+        isinstance(content.get(key), dict) for key in (CHECKPOINT_KEY, "state_dict")
+    )
 
 
 def _from_checkpoint(checkpoint: dict[str, Any], path: Path) -> Pretrained:
-    loaded = build_described(checkpoint[CHECKPOINT_KEY])
+    loaded = build_described(checkpoint[CHECKPOINT_KEY], str(path))
     state = {
         name.removeprefix(STATE_PREFIX): tensor
         for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith(STATE_PREFIX)
+        if isinstance(name, str) and name.startswith(STATE_PREFIX)
     }
     if lora := checkpoint[CHECKPOINT_KEY].get("lora"):
-        state = merge_state(state, lora)
+        with _readable(str(path)):
+            state = merge_state(state, lora)
     expected = loaded.model.state_dict().keys()
     missing, unknown = sorted(expected - state.keys()), sorted(state.keys() - expected)
     if missing or unknown:
@@ -259,10 +281,8 @@ def _from_checkpoint(checkpoint: dict[str, Any], path: Path) -> Pretrained:
         )
     try:
         loaded.model.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path}: its weights do not fit its own description: {' '.join(str(error).split())}"
-        ) from None
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its weights do not fit its own description: {reason_of(error)}") from None
     return loaded
 
 
@@ -282,13 +302,19 @@ def _from_hub(name: str) -> Pretrained:
 
 def _from_hugging_face(source: str) -> Pretrained:
     try:
-        config = AutoConfig.from_pretrained(source)
+        _check_index(Path(source))
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         _, model_class = _family(config.model_type, source)
-        model, report = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-        tokenizer = without_final_stop(AutoTokenizer.from_pretrained(source).backend_tokenizer)
-    except (OSError, ValueError) as error:
+        model, report = model_class.from_pretrained(
+            source, dtype=torch.float32, output_loading_info=True, use_safetensors=True, trust_remote_code=False
+        )
+        words = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = without_final_stop(words.backend_tokenizer)
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever transformers trips over in a folder of others
         raise CheckpointError(
-            f"{source}: cannot be loaded as a Hugging Face Grounding DINO ({first_line(error)})"
+            f"{source}: cannot be loaded as a Hugging Face Grounding DINO ({reason_of(error)})"
         ) from None
     _check_report(source, report)
     _check_heads(source, model)
@@ -298,6 +324,20 @@ def _from_hugging_face(source: str) -> Pretrained:
     if saved := read_prompt(Path(source)):
         loaded.phrases, loaded.architecture, loaded.thresholds = saved.phrases, saved.architecture, saved.thresholds
     return loaded
+
+
+def _check_index(folder: Path) -> None:
+    """Refuse an index of weight files that are not in the folder itself."""
+    path = folder / "model.safetensors.index.json"
+    if not path.is_file():
+        return
+    try:
+        files = set(json.loads(path.read_bytes())["weight_map"].values())
+        outside = sorted(name for name in files if Path(name).name != name or "\\" in name)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged ({reason_of(error)}); download the folder again") from None
+    if outside:
+        raise CheckpointError(f"{path}: names {listed(map(repr, outside), 3)}, not of its folder; it is not read")
 
 
 def _check_report(source: str, report: dict[str, Any]) -> None:

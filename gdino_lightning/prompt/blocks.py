@@ -15,6 +15,7 @@ from gdino_lightning.errors import PromptError
 
 DELIMITER = "."
 MAX_TOKENS = 256  # tokens of a prompt in the published models
+MAX_CHARACTERS = 10_000  # of one text: longer ones are no words, and tokenizing them takes seconds
 NUM_SPECIALS = 2  # [CLS] and [SEP], one block each
 
 Span = tuple[int, int]
@@ -125,8 +126,17 @@ def encode_words(text: str, tokenizer: Tokenizer) -> Encoding:
     """Tokenize without specials.
 
     Raises:
-        PromptError: If the text spells out a special token such as [SEP].
+        PromptError: If the text spells out a special token such as [SEP], is far longer than a prompt, or holds half of
+            a character, as bytes of another encoding on the command line become.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise PromptError(
+            f"prompt: {text[:60]!r}... has {len(text):,} characters, a prompt holds {MAX_TOKENS} tokens; shorten it"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(f"prompt: {text!r} holds half of a character; write it in UTF-8") from error
     encoding = tokenizer.encode(text, add_special_tokens=False)
     spelled = {token for token in encoding.tokens if token in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")}
     if spelled:

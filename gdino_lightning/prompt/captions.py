@@ -14,6 +14,7 @@ from torch import Tensor
 from gdino_lightning.errors import PromptError
 from gdino_lightning.prompt.blocks import (
     DELIMITER,
+    MAX_CHARACTERS,
     MAX_TOKENS,
     Block,
     Prompt,
@@ -38,8 +39,8 @@ class Caption:
             overlap.
 
     Raises:
-        PromptError: If the text is empty, there is no phrase, a span is empty, blank or outside of the text, or two
-            phrases are the same spans.
+        PromptError: If the text is empty or far longer than a prompt, there is no phrase, a span is empty, blank or
+            outside of the text, or two phrases are the same spans.
     """
 
     text: str
@@ -49,6 +50,11 @@ class Caption:
         """Check text and spans."""
         if not self.text.strip():
             raise PromptError("caption: the text is empty")
+        if len(self.text) > MAX_CHARACTERS:
+            raise PromptError(
+                f"caption {self.text[:60]!r}...: {len(self.text):,} characters, at most {MAX_CHARACTERS:,} are read; "
+                "shorten it"
+            )
         if not self.spans or not all(self.spans):
             raise PromptError(f"caption {self.text!r}: every phrase needs at least one (start, end) span")
         for start, end in (span for spans in self.spans for span in spans):
@@ -56,11 +62,13 @@ class Caption:
                 raise PromptError(
                     f"caption {self.text!r}: span ({start}, {end}) marks no word of its {len(self.text)} characters"
                 )
+        seen: set[frozenset[Span]] = set()
         for index, spans in enumerate(self.spans):
-            if set(spans) in [set(earlier) for earlier in self.spans[:index]]:
+            if frozenset(spans) in seen:
                 raise PromptError(
                     f"caption {self.text!r}: the phrase {self.phrases[index]!r} at {spans} is given twice"
                 )
+            seen.add(frozenset(spans))
 
     @property
     def phrases(self) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def class_phrases(phrases: Mapping[str, str | None] | Sequence[str]) -> dict[str
 def _names_to_pairs(names: Sequence[str]) -> dict[str, str | None]:
     if isinstance(names, str):
         raise PromptError(f"phrases: expected a list or a mapping, got the text {names!r}")
-    repeated = sorted(str(name) for name, count in Counter(names).items() if count > 1)
+    repeated = sorted(repr(name) for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise PromptError(f"phrases: class {', '.join(repeated)} is named more than once")
     return dict.fromkeys(names)

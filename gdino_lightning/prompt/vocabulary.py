@@ -21,6 +21,8 @@ from gdino_lightning.prompt.blocks import (
     special_ids,
 )
 
+MAX_ALL_CHARACTERS = 1_000_000  # of all phrases together: twice what the names of ImageNet's 21,000 classes have
+
 
 class Vocabulary:
     """The phrases of C classes, tokenized once.
@@ -36,6 +38,11 @@ class Vocabulary:
 
     def __init__(self, phrases: Sequence[str], tokenizer: Tokenizer) -> None:
         self.phrases = tuple(phrases)
+        if (characters := sum(map(len, self.phrases))) > MAX_ALL_CHARACTERS:
+            raise PromptError(
+                f"prompt: {len(self.phrases):,} phrases of {characters:,} characters, at most {MAX_ALL_CHARACTERS:,} "
+                "are tokenized; use fewer"
+            )
         self._specials = special_ids(tokenizer)
         self._blocks = [_phrase_block(phrase, tokenizer) for phrase in self.phrases]
         first: dict[tuple[int, ...], str] = {}

@@ -8,6 +8,7 @@ Letters: K stages, L decoder layers, B pictures, Q queries, R denoising queries,
 (padded to the fullest one), M pairs of a query and a box in one stage.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from gdino_lightning.boxes import cxcywh_to_xyxy, paired_giou
+from gdino_lightning.model.features import StageOutputs
 from gdino_lightning.training.denoising import DenoisedOutputs
 from gdino_lightning.training.matcher import ALPHA, GAMMA, ClassCost, HungarianMatcher, Match, Truth
 
@@ -88,12 +90,13 @@ class SetCriterion(nn.Module):
         """
         with torch.autocast(logits.device.type, enabled=False):
             logits, boxes = logits.float(), boxes.float()
-            matches = self.matcher(logits, boxes, truths, None if denoised is None else denoised.are_finite(truths))
+            # before the matching, which may refuse what only this rank has: the others wait for its numbers
             boxes_per_rank, num_denoised = _per_rank(
                 sum(len(truth.boxes) for truth in truths) if num_boxes is None else num_boxes,
                 0 if denoised is None else len(denoised.denoising.positives),
                 logits.device,
             )
+            matches = self.matcher(logits, boxes, truths, None if denoised is None else denoised.are_finite(truths))
             counted = torch.stack([truth.text_mask for truth in truths])[:, None]
             stages = _set_losses(logits, boxes, truths, _pairs(matches, logits.device), counted) / boxes_per_rank
             weights = stages.new_tensor(self.weights)
@@ -105,6 +108,14 @@ class SetCriterion(nn.Module):
                 parts["dn"] = (layers.sum(0) * weights).sum() / num_denoised
             total = torch.stack(list(parts.values())).sum()
         return Losses(total, {name: value.detach() for name, value in parts.items()}, stages.detach())
+
+
+def no_losses(outputs: StageOutputs) -> Losses:
+    """Losses that are NaN, of outputs that cannot be scored: so are all gradients, on all ranks once averaged."""
+    held = [outputs.logits, outputs.boxes, outputs.extra_logits, outputs.extra_boxes]
+    total = torch.stack([each.float().sum() for each in held if each is not None]).sum() * math.nan
+    part = total.detach()
+    return Losses(total, dict.fromkeys(("ce", "bbox", "giou"), part), part.expand(len(outputs.logits), 3))
 
 
 def join_losses(losses: Sequence[Losses]) -> Losses:

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from gdino_lightning.errors import CheckpointError, reason_of
 from gdino_lightning.files import write_atomic
 
 Row = dict[str, str]
@@ -26,15 +27,20 @@ class MetricsCSVLogger(Logger):
 
     Args:
         save_dir: folder of the run.
+        once: do not write again what an earlier process logged the same to the last digit: a resumed run repeats the
+            steps between its checkpoint and the kill.
     """
 
-    def __init__(self, save_dir: str | Path) -> None:
+    def __init__(self, save_dir: str | Path, *, once: bool = False) -> None:
         super().__init__()
         self._save_dir = Path(save_dir)
+        self._once = once
         self._columns: list[str] = []
         self._rows: list[Row] = []
         self._last_row_at = 0  # byte where the last row begins
-        self._is_ours = False  # False before the first log call: what is on the disk is kept as it is
+        self._before: list[Row] | None = None  # rows not to repeat; None before the first log call
+        self._goes_on = False  # the last of them is logged again
+        self._is_ours = False  # False before the first row is written: what is on the disk is kept as it is
 
     @property
     def path(self) -> Path:
@@ -70,8 +76,13 @@ class MetricsCSVLogger(Logger):
         """
         row = {"step": "" if step is None else str(int(step))}
         row |= {key: str(int(value)) if key == "epoch" else _text(value) for key, value in metrics.items()}
-        if not self._is_ours:
+        if self._before is None:
             self._columns, self._rows = read_metrics(self.path)
+            self._before = list(self._rows) if self._once else []
+        if (known := next((each for each in self._before if row.items() <= each.items()), None)) is not None:
+            self._goes_on = known is self._rows[-1]  # a kill may have come before the whole of it was there
+            return
+        if not self._is_ours and not (self._goes_on and self._fits_last(row)):
             self._rows.append(row)
         elif self._fits_last(row):
             self._rows[-1] |= row
@@ -108,13 +119,22 @@ class MetricsCSVLogger(Logger):
 
 
 def read_metrics(path: Path) -> tuple[list[str], list[Row]]:
-    """Read the columns of a metrics.csv and its rows without their empty cells; nothing without a file."""
+    """Read the columns of a metrics.csv and its rows without their empty cells; nothing without a file.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
     if not path.exists():
         return [], []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, restval="")
-        columns = list(reader.fieldnames or [])
-        return columns, [{key: row[key] for key in columns if row[key]} for row in reader]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = list(reader.fieldnames or [])
+            return columns, [{key: row[key] for key in columns if row[key]} for row in reader]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path}: damaged ({reason_of(error)}); move it away, and the run starts a new one"
+        ) from error
 
 
 def _text(value: float | Tensor) -> str:

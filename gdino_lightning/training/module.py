@@ -29,6 +29,7 @@ from gdino_lightning.training.criterion import ClassWeights, SetCriterion
 from gdino_lightning.training.matcher import ClassCost
 from gdino_lightning.training.objective import Objective
 from gdino_lightning.training.optimizer import ParameterGroup, Schedule
+from gdino_lightning.training.queries import check_queries
 from gdino_lightning.training.questions import Questioner
 from gdino_lightning.training.recipe import Recipe, parts_table
 from gdino_lightning.training.settings import check_multipliers, check_numbers, check_prompt_tokens
@@ -71,6 +72,8 @@ class GroundingDinoModule(DetectionSteps):
         look_forward_twice: The box loss of a decoder layer reaches the layer before it, too.
         denoising_queries: About how many positive denoising queries to add in training, and as many negative ones;
             0 for none.
+        skip_non_finite: How many optimizer steps a run may leave out because their loss or gradient is NaN or infinite,
+            each with a warning; one more ends it, as the first one does with 0. Not for 16-mixed.
         gradient_checkpointing: Save memory by computing each layer twice.
         dropout: Dropout in encoder and decoder; published fine-tuning recipes use 0.
         drop_path: Probability that a picture skips a branch of the backbone's last block (less in earlier ones) and of
@@ -108,6 +111,7 @@ class GroundingDinoModule(DetectionSteps):
         special_tokens_negative: bool = True,
         look_forward_twice: bool = True,
         denoising_queries: int = 0,
+        skip_non_finite: int = 0,
         gradient_checkpointing: bool = False,
         dropout: float = 0.0,
         drop_path: float | None = None,
@@ -127,6 +131,7 @@ class GroundingDinoModule(DetectionSteps):
             negatives=negatives,
             prompt_tokens=prompt_tokens,
             denoising_queries=denoising_queries,
+            skip_non_finite=skip_non_finite,
             dropout=dropout,
             drop_path=drop_path,
             top_k=top_k,
@@ -147,7 +152,9 @@ class GroundingDinoModule(DetectionSteps):
             SetCriterion(class_weights, class_cost=class_cost),
             special_tokens_negative=special_tokens_negative,
             denoising_queries=denoising_queries,
+            refuses_non_finite=not skip_non_finite,
         )
+        self.skip_non_finite = skip_non_finite
         self.asker = Asker(top_k, token_score)
         self.recipe = Recipe.of(self.hparams)
         self.base = weights
@@ -161,32 +168,39 @@ class GroundingDinoModule(DetectionSteps):
 
     def metric_names(self) -> list[str]:
         """Names of everything that is logged while fitting: what callbacks can monitor."""
-        return super().metric_names() + ["train/loss_dn"] * bool(self.hparams["denoising_queries"])
+        names = {"train/loss_dn": self.hparams["denoising_queries"], "train/skipped": self.skip_non_finite}
+        return super().metric_names() + [name for name, is_on in names.items() if is_on]
 
     def setup(self, stage: str) -> None:
-        """Refuse precisions that would convert the weights: matching and losses need float32.
+        """Find what cannot be run, or not be learned from, before any step and any file.
 
         Raises:
-            ConfigError: If the trainer's precision is one.
+            ConfigError: If the trainer's precision would convert the weights (matching and losses need float32) or
+                skips steps itself, or many boxes have no query.
+            PromptError: If a caption is too long or a phrase of it unknown; it names file and line.
         """
         if self.trainer.precision not in ("32-true", "bf16-mixed", "16-mixed"):
             raise ConfigError(
                 f"trainer.precision is {self.trainer.precision}: use bf16-mixed, 16-mixed or 32-true (the default)"
             )
+        if self.skip_non_finite and self.trainer.precision == "16-mixed":
+            raise ConfigError(
+                "model.skip_non_finite does not go with trainer.precision 16-mixed, which skips steps by itself; "
+                "use bf16-mixed"
+            )
+        if stage == "fit":
+            data = getattr(self.trainer, "datamodule", None)  # any that yields our batches
+            self.questioner.check(getattr(data, "captions", {}))
+            check_queries(getattr(data, "demands", list)(), self.detector.model.config)
 
     def configure_callbacks(self) -> list[Callback]:
         """With adapters, keep them in files of their own."""
         return [AdapterFiles()] if self.lora else []
 
     def on_fit_start(self) -> None:
-        """Switch to training, and find what is wrong with captions before any step; say what learns.
-
-        Raises:
-            PromptError: If a caption is too long or a phrase of it unknown; it names file and line.
-        """
+        """Switch to training; say what learns."""
         # Lightning leaves modes as they are, and transformers hands over models in evaluation mode
         self.train()
-        self.questioner.check(getattr(getattr(self.trainer, "datamodule", None), "captions", {}))
         if self.trainer.is_global_zero:
             logger.info("%s", parts_table(self.detector.model, self._groups()))
 
@@ -207,6 +221,7 @@ class GroundingDinoModule(DetectionSteps):
         checkpoint[CHECKPOINT_KEY] = describe(self.detector, self.tokenizer, self.phrases, self.calibrated) | {
             "lora": self.lora if resumes else None,
             "base": self.base,
+            "skipped": self.skipped,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -226,6 +241,7 @@ class GroundingDinoModule(DetectionSteps):
         self.calibrated = saved.get("thresholds")
         self.base = saved.get("base", self.base)
         if resumes:
+            self.skipped = saved.get("skipped", 0)
             self.recipe.refresh(checkpoint, self.detector.model, fused=self._fused())
         # Lightning logs the validation of an epoch at the step before the one it saves
         self.trained = (checkpoint.get("epoch", 0), max(0, checkpoint.get("global_step", 0) - 1))

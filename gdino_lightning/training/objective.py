@@ -1,14 +1,16 @@
 """From outputs and questions to the loss: truths, denoising queries and the criterion, in training and evaluation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.model.detector import GroundingDetector
 from gdino_lightning.model.features import StageOutputs
-from gdino_lightning.training.criterion import Losses, SetCriterion
+from gdino_lightning.training.criterion import Losses, SetCriterion, no_losses
 from gdino_lightning.training.denoising import DenoisedOutputs, Denoising, draw_denoising
+from gdino_lightning.training.gradients import described
 from gdino_lightning.training.matcher import Truth
 from gdino_lightning.training.questions import AskedBatch, Question
 
@@ -20,19 +22,28 @@ class Objective(nn.Module):
         criterion: Matching and set losses.
         special_tokens_negative: [CLS], [SEP] and delimiters count as words that no box answers to.
         denoising_queries: About how many denoising queries to add in training; 0 for none.
+        refuses_non_finite: Training outputs that are not finite are an error; else their losses and gradients are NaN.
     """
 
-    def __init__(self, criterion: SetCriterion, *, special_tokens_negative: bool, denoising_queries: int) -> None:
+    def __init__(
+        self,
+        criterion: SetCriterion,
+        *,
+        special_tokens_negative: bool,
+        denoising_queries: int,
+        refuses_non_finite: bool = True,
+    ) -> None:
         super().__init__()
         self.criterion = criterion
         self._special_tokens_negative = special_tokens_negative
         self._denoising_queries = denoising_queries
+        self._refuses_non_finite = refuses_non_finite
 
     def forward(self, detector: GroundingDetector, batch: AskedBatch) -> Losses:
         """Run the detector on a training batch and score it.
 
         Raises:
-            FloatingPointError: If the outputs are not finite; it names the pictures.
+            FloatingPointError: If the outputs are not finite and are refused; it names the pictures.
         """
         (question,) = batch.questions
         truths = self._truths(question, batch)
@@ -42,7 +53,15 @@ class Objective(nn.Module):
             denoising = draw_denoising(truths, list(maps), self._denoising_queries)
         extra = denoising.queries if denoising else None
         outputs = detector(batch.pixels, batch.pixel_mask, question.prompts, extra)
-        return self._score(outputs, truths, denoising, batch)
+        try:
+            losses = self._score(outputs, truths, denoising, batch)
+        except FloatingPointError:
+            if self._refuses_non_finite:
+                raise
+            losses = no_losses(outputs)
+        if self._denoising_queries:  # a batch without boxes has this part, too: ranks log the same
+            losses = replace(losses, parts={**losses.parts, "dn": losses.parts.get("dn", losses.total.new_zeros(()))})
+        return losses
 
     def score(self, outputs: StageOutputs, question: Question, batch: Batch) -> Losses:
         """Score the answers to one of a batch's questions, normalised by all boxes of the batch.
@@ -71,6 +90,5 @@ class Objective(nn.Module):
         try:
             losses: Losses = self.criterion(outputs.logits, outputs.boxes, truths, denoised, num_boxes)
         except FloatingPointError as error:
-            pictures = ", ".join(target.image_path for target in batch.targets)
-            raise FloatingPointError(f"{error}; pictures: {pictures}") from error
+            raise FloatingPointError(f"{error}; pictures: {described(batch.targets)}") from error
         return losses

@@ -79,19 +79,29 @@ class ScoredModule(LightningModule):
             stage: `train`, `val` or `test`.
             losses: What the criterion found.
             size: Pictures in the batch.
-            on_step: Log each step, else the mean over the epoch and the ranks.
+            on_step: Log each step, else the mean over the epoch; both are means over the ranks.
         """
-        values = {f"{stage}/loss_{part}": value for part, value in losses.parts.items()}
-        self.log(
-            f"{stage}/loss",
-            losses.total.detach(),
-            prog_bar=True,
-            on_step=on_step,
-            on_epoch=not on_step,
-            batch_size=size,
-            sync_dist=not on_step,
-        )
-        self.log_dict(values, on_step=on_step, on_epoch=not on_step, batch_size=size, sync_dist=not on_step)
+        values = {f"{stage}/loss": losses.total.detach()}
+        values |= {f"{stage}/loss_{part}": value for part, value in losses.parts.items()}
+        if on_step:
+            values = self._mean_over_ranks(values)
+        for name, value in values.items():
+            self.log(
+                name,
+                value,
+                prog_bar=name == f"{stage}/loss",
+                on_step=on_step,
+                on_epoch=not on_step,
+                batch_size=size,
+                sync_dist=not on_step,
+            )
+
+    def _mean_over_ranks(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what one process would have found in all batches of the step; every rank gives the same names."""
+        if self.trainer.world_size == 1:
+            return values
+        # one transfer for all, where Lightning would make one for each
+        return dict(zip(values, self.trainer.strategy.reduce(torch.stack(list(values.values()))), strict=True))
 
     def _scores(self, stage: str, metric: CocoMeanAveragePrecision) -> dict[str, Tensor]:
         """Return mAP and what the working point is like by key, equal on all ranks, and start the metric anew."""

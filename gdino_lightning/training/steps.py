@@ -1,11 +1,13 @@
 """The part of the LightningModule that a batch meets: what is asked of it, losses, detections."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
@@ -16,9 +18,12 @@ from gdino_lightning.model.detector import GroundingDetector
 from gdino_lightning.model.features import StageOutputs
 from gdino_lightning.prompt import Prompt, PromptBatch
 from gdino_lightning.training.criterion import Losses, join_losses
+from gdino_lightning.training.gradients import check_gradients, described
 from gdino_lightning.training.objective import Objective
 from gdino_lightning.training.questions import AskedBatch, Questioner
 from gdino_lightning.training.scored import ScoredModule
+
+logger = logging.getLogger(__name__)
 
 
 class DetectionSteps(ScoredModule):
@@ -29,12 +34,20 @@ class DetectionSteps(ScoredModule):
         questioner: Which words a batch is asked for.
         asker: From prompts to detections.
         objective: What a batch costs.
+        skip_non_finite: Optimizer steps that may be skipped because their gradient is not finite.
+        skipped: Those that were.
     """
 
     detector: GroundingDetector
     questioner: Questioner
     asker: Asker
     objective: Objective
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        super().__init__(class_names)
+        self.skip_non_finite = 0
+        self.skipped = 0
+        self._learned_from: list[str] = []  # batches whose gradients wait for a step
 
     def forward(self, pixels: Tensor, pixel_mask: Tensor, prompts: Prompt | PromptBatch | None = None) -> StageOutputs:
         """Detect phrases: (B, 3, H, W) float32 and (B, H, W) bool in, all stages out.
@@ -67,10 +80,33 @@ class DetectionSteps(ScoredModule):
 
     def training_step(self, batch: AskedBatch, batch_idx: int) -> Tensor:
         """Return the weighted loss over all stages; raises FloatingPointError naming step and pictures."""
-        with self._placing_errors(f"train step {self.global_step}"):
+        self._learned_from.append(described(batch.targets))
+        with self._placing_errors(self._step_name()):
             losses: Losses = self.objective(self.detector, batch)
         self.log_losses("train", losses, len(batch.targets), on_step=True)
         return losses.total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Let no gradient that is not finite reach a weight.
+
+        With float16 such gradients are part of the search for a scale, and its scaler skips their steps.
+
+        Raises:
+            FloatingPointError: There is one, and no more steps may be skipped; it names step, weights and pictures.
+        """
+        pictures, self._learned_from = self._learned_from, []
+        if self.trainer.precision == "16-mixed":
+            return
+        try:
+            with self._placing_errors(self._step_name()):
+                check_gradients(self.named_parameters(), pictures)
+        except FloatingPointError as error:
+            self._skip(error)
+
+    def on_train_epoch_end(self) -> None:
+        """Log how many steps were skipped so far."""
+        if self.skip_non_finite:
+            self.log("train/skipped", float(self.skipped), sync_dist=True)  # equal on all ranks
 
     def validation_step(self, batch: AskedBatch, batch_idx: int) -> dict[str, list[Detections]]:
         """Score the batch and return its detections, for callbacks that draw."""
@@ -126,6 +162,18 @@ class DetectionSteps(ScoredModule):
         metric.update(detections, batch.targets)
         self.log_losses(stage, join_losses(losses), len(batch.targets), on_step=False)
         return {"detections": detections}
+
+    def _skip(self, error: FloatingPointError) -> None:
+        """Leave an optimizer step out, on all ranks: without gradients it moves nothing."""
+        if self.skipped >= self.skip_non_finite:
+            raise error
+        self.skipped += 1
+        self.zero_grad(set_to_none=True)
+        logger.warning("%s: skipped, %d of at most %d such steps", error, self.skipped, self.skip_non_finite)
+
+    def _step_name(self) -> str:
+        several = f" of rank {self.global_rank}" if self.trainer.world_size > 1 else ""
+        return f"train step {self.global_step}{several}"
 
     @staticmethod
     @contextmanager

@@ -42,6 +42,22 @@ def _rows(*lines: str) -> str:
     return "\n".join([HEADER, LINE, *lines]) + "\n"
 
 
+def _all_wrong() -> None:
+    lines = (
+        "cat,1,2,nan,4,a.png,40,30",
+        "cat,1,2,3,4,b.png,40,30",
+        "cat,9,2,3,4,a.png,40,30",
+        "cat,1,2,3,4,/a.png,40,30",
+    )
+    _table(_rows(*lines))()
+    Path("out/train/images/b.png").write_bytes(b"no picture")
+    good = '{"image_name": "a.png", "caption": "a cat", "phrases": [{"spans": [[2, 5]], "boxes": []}]}'
+    captions = (good, "no caption", good, good.replace('"spans": [[2, 5]], ', ""))
+    Path("out/train/captions.jsonl").write_text("\n".join(captions))
+    table = Path("out/test/annotations.csv")
+    table.write_text(table.read_text().replace("40,30", "40,31"))
+
+
 def _refused(code: str, says: str, content: str | bytes, message: str, command: tuple[str, ...] = INSPECT) -> Case:
     return Case(code, says, _table(content), Refused(rf"^out/train/annotations\.csv{message}"), command)
 
@@ -87,6 +103,10 @@ CASES = [
         for mark, called in ((";", "semicolons"), ("\t", "tabs"))
     ),
     _refused("C06", "an empty file", "", ": empty file; run `gdino prepare` again or restore the file"),
+    _refused("C04", "a blank first line", f"\r{HEADER}\n{LINE}\n", ":1: is blank; the first line must be label_name,"),
+    _refused(
+        "C06", "a NUL character", _rows("cat\0,1,2,3,4,a.png,40,30"), ":3: holds a NUL character, so it is no text"
+    ),
     _refused(
         "C06", "a header alone", f"{HEADER}\n", ": no row below the header, so no box to learn from; run `gdino prep"
     ),
@@ -159,6 +179,22 @@ CASES = [
         ),
         INSPECT,
         _without_page,
+    ),
+    Case(
+        "C16",
+        "seven things wrong in table, pictures, captions and the other split",
+        _all_wrong,
+        Refused(
+            "^out: 7 problems\n"
+            r"  out/train/annotations\.csv:3: bbox_x2 is 'nan', expected a number\n"
+            r"  out/train/annotations\.csv:6: image_name is .+, expected a bare file name.*\n"
+            r"  out/train/images/b\.png: .+\n"
+            r"  out/train/annotations\.csv:5: box .* ends before it starts; are the corners swapped\?\n"
+            r"  out/train/captions\.jsonl:2: is no JSON at column 1 .+\n"
+            r"  out/train/captions\.jsonl:4: phrase 1: key spans is missing; .+\n"
+            r"  out/test/annotations\.csv:2: size 40x31 px, but .+ has 40x30; .+\n$"
+        ),
+        FIT,
     ),
     _refused(
         "C17",

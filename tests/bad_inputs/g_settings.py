@@ -121,6 +121,23 @@ def _another_architecture() -> None:
     write_files(Path("other"), {"config.json": json.dumps({"model_type": "bert"}).encode()})
 
 
+def _run_on_other_data(change: Callable[[list[str]], object]) -> Callable[[], None]:
+    """A finished run whose table of training pictures is changed, line by line."""
+
+    def make() -> None:
+        _run()()
+        table = Path("out/train/annotations.csv")
+        lines = table.read_text().splitlines(keepends=True)
+        change(lines)
+        table.write_text("".join(lines))
+
+    return make
+
+
+def _move_a_box(lines: list[str]) -> None:
+    lines[1] = lines[1].replace("cat,1,", "cat,3,")
+
+
 WEIGHTS = (*FIT, "--model.weights=weights.pth")
 CASES = [
     Case(
@@ -242,7 +259,7 @@ CASES = [
             "G08",
             f"a checkpoint by URL to {command[0]}",
             prepared,
-            Refused(r"^http://127\.0\.0\.1:9/a\.ckpt: weights are not read"),
+            Refused(r"^http://127\.0\.0\.1:9/a\.ckpt: is not read from the network"),
             command,
         )
         for command in (
@@ -274,6 +291,42 @@ CASES = [
             r"^the checkpoint was trained with phrases \{cat: cat\}, asked for are \{dog: dog, cat: cat\}: leave --"
         ),
         (*RESUME, "--model.phrases=[dog, cat]"),
+    ),
+    Case(
+        "G14",
+        "a box less than the run was trained on",
+        _run_on_other_data(list.pop),
+        Refused(
+            r"^out: not the data that the checkpoint was trained on \(then 4 pictures, 4 boxes, now 4 pictures, 3 "
+            r"boxes\); give it that data back, start a new run with --model\.weights, or go on all the same with "
+            r"--data\.accept_changes=true"
+        ),
+        RESUME,
+    ),
+    Case(
+        "G14",
+        "a box in another place",
+        _run_on_other_data(_move_a_box),
+        Refused(r"was trained on \(4 pictures, 4 boxes, but other names, sizes, labels, boxes or texts\)"),
+        RESUME,
+    ),
+    Case(
+        "G14",
+        "other data that is wanted",
+        _run_on_other_data(_move_a_box),
+        Handled(r"^run folder: runs/run", boxes=6),
+        (*RESUME, "--data.accept_changes=true"),
+    ),
+    Case(
+        "G14",
+        "other settings",
+        _run(),
+        Handled(
+            r"resumed with other settings than before: model\.learning_rate 0\.0001 -> 0\.001; "
+            r"data\.batch_size 2 -> 1; trainer\.max_epochs 1 -> 2$",
+            boxes=6,
+        ),
+        (*RESUME, "--data.batch_size=1", "--model.learning_rate=1e-3"),
     ),
     Case(
         "G15",

@@ -246,10 +246,15 @@ CASES = [
             Refused(r"^data/images/q\.png: not a plain file \(folder, broken link or device\); remove or replace it"),
         )
         for says, make in (
-            ("a folder", Path.mkdir),
             ("a dangling link", lambda path: path.symlink_to("none.png")),
             ("a pipe", os.mkfifo),
         )
+    ),
+    Case(
+        "I20",
+        "a folder",
+        _entry(Path.mkdir),
+        Refused(r"^data/images/q\.png: images/ holds a folder; put its files directly into it"),
     ),
     Case(
         "I20",

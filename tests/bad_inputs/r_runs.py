@@ -28,6 +28,14 @@ def _mostly_negative() -> None:
     write_split(Path("out/test"), {"e.png": [], "f.png": [CAT]})
 
 
+def _crowd(size: int, crowds: int) -> None:
+    """Pictures of `size` boxes and of one, trained on 22 places, which is the number of their queries."""
+    boxes = [("cat", (1, 2, 20 + number / 2, 25)) for number in range(size)]
+    others = {f"{number}.png": [CAT] for number in range(110 - size)}
+    write_split(Path("out/train"), {f"crowd{number}.png": boxes for number in range(crowds)} | others)
+    write_split(Path("out/test"), {"c.png": [CAT]})
+
+
 def _phrases(text: str) -> tuple[str, ...]:
     return (*FIT, f"--model.phrases={text}")
 
@@ -63,6 +71,27 @@ CASES = [
         FIT,
     ),
     Case("R08", "batches without a box", _mostly_negative, _all_of(boxes=2), (*FIT, "--data.batch_size=1")),
+    Case(
+        "R09",
+        "one box in 110 more than queries",
+        partial(_crowd, 23, 1),
+        Handled(
+            r"1 of 110 boxes have no query left and are not learned .*crowd0\.png: 23 boxes, 22 queries",
+            pictures=89,
+            boxes=111,
+        ),
+        FIT,
+    ),
+    Case(
+        "R09",
+        "many boxes more than queries",
+        partial(_crowd, 40, 2),
+        Refused(
+            r"^36 of 150 boxes have no query left and are not learned \(out/train/images/crowd0.png: 40 boxes, 22 "
+            r"queries\); use weights with more queries, larger pictures \(data\.short_side\), or crops"
+        ),
+        FIT,
+    ),
     Case(
         "R10",
         "a wording that is longer than a prompt",

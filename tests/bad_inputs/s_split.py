@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+from held_folders import held_elsewhere
 from voc_factory import dataset_files, png, tree_digest, voc_xml
 
 from gdino_lightning.cli import INTERRUPTED, main
@@ -109,7 +110,14 @@ CASES = [
             ("6", "^num_train is 6, but there are 6 pictures .*: set --num_train to a number from 1 to 5"),
             ("0", "^num_train is 0, but there are 6 pictures .*: set --num_train to a number from 1 to 5"),
             ("-2", "^num_train is -2, but there are 6 pictures .*: set --num_train to a number from 1 to 5"),
-            ("2.5", "^argument --num_train: invalid int value: '2.5'; `gdino prepare --help`"),
+            (
+                "2.5",
+                "^argument --num_train: '2.5' is neither a number of pictures nor a share below 1; `gdino prepare --h",
+            ),
+            (
+                "six",
+                "^argument --num_train: 'six' is neither a number of pictures nor a share below 1; `gdino prepare --h",
+            ),
         )
     ),
     Case("S03", "another order of the files", _prepared_from_another_order, UP_TO_DATE, ZIPPED),
@@ -134,7 +142,9 @@ CASES = [
         "S06",
         "a full disk",
         dataset,
-        Refused(r"^out/train/images/p\d\.png: no space for [\d,]+ bytes; free space or choose another folder", code=4),
+        Refused(
+            r"^out/\S+/train/images/p\d\.png: no space for [\d,]+ bytes; free space or choose another folder", code=4
+        ),
         around=partial(_no_space, errno.ENOSPC, "images"),
     ),
     Case("S07", "a root that is a file", _root_is_a_file, Refused("^out: is a file; choose a folder as --root")),
@@ -190,6 +200,13 @@ CASES = [
         Refused(r"^data/images: 'P0\.png' and 'p0\.png' differ only in case; rename one"),
     ),
     Case(
+        "S11",
+        "a second preparation of the folder at once",
+        dataset,
+        Refused(r"^out: in use by process \d+ on \S+; wait for it, or choose another --root"),
+        around=lambda: held_elsewhere(Path("out")),
+    ),
+    Case(
         "S12",
         "a source that changed since",
         _changed_source,
@@ -199,6 +216,6 @@ CASES = [
         "S07",
         "a source that is missing",
         lambda: None,
-        Refused(r"^data: no such folder or file; check the path\. accepted: "),
+        Refused(r"^data: no such folder or file; check the path"),
     ),
 ]

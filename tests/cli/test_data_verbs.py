@@ -105,3 +105,26 @@ def test_the_world_is_drawn_and_prepared_as_the_last_line_says(tmp_path, monkeyp
     assert following == "next: gdino prepare --source data/world-source --root data/world"
     assert main([*following.split()[2:], "--num_train", "2"]) == 0
     assert (tmp_path / "data" / "world" / "train" / "annotations.csv").is_file()
+
+
+def test_prepare_writes_other_formats_and_reads_them_back(source, capsys):
+    assert main(["prepare", "--source", "source", "--root", "yolo", "--to", "yolo", "--num_train", "0.5"]) == 0
+    assert main(["prepare", "--source", "yolo", "--root", "tables"]) == 0
+    printed = capsys.readouterr().out
+    assert "format     yolo" in printed
+    assert "split      as the source has it" in printed
+    assert main(["prepare", "--source", "source", "--root", "straight", "--num_train", "3"]) == 0
+    tables, straight = (
+        [(source.with_name(folder) / split / "annotations.csv").read_text() for split in ("train", "test")]
+        for folder in ("tables", "straight")
+    )
+    assert tables == straight
+
+
+def test_prepare_tells_what_it_accepts_and_what_it_found(source, capsys):
+    (source.with_name("other") / "pictures").mkdir(parents=True)
+    assert main(["prepare", "--source", "other", "--root", "data"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("gdino: other: no dataset of a known layout, found pictures/ (0 files); accepted: ")
+    assert main(["prepare", "--source", "source", "--root", "data", "--format", "coco"]) == 2
+    assert "source: does not look like coco: COCO (" in capsys.readouterr().err

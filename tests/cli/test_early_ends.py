@@ -69,8 +69,12 @@ def test_classes_that_yaml_read_as_something_else_are_refused(drawn, tmp_path, m
 @pytest.mark.parametrize(
     ("epoch", "says"),
     [
-        (0, "interrupted; no epoch was finished, so there is nothing to resume"),
-        (1, "interrupted; resume with: gdino fit --ckpt_path runs/sample/checkpoints/last.ckpt"),
+        (0, "interrupted after 0 steps; no epoch was finished, so there is nothing to resume"),
+        (
+            1,
+            "interrupted in epoch 1, after 1 step, of which none are lost; "
+            "resume with: gdino fit --ckpt_path runs/sample/checkpoints/last.ckpt",
+        ),
     ],
 )
 def test_an_interrupted_fit_is_130_and_says_how_to_resume(drawn, tmp_path, monkeypatch, capfd, epoch, says):
@@ -115,3 +119,29 @@ def test_numbers_that_are_not_finite_end_a_fit_with_3(drawn, tmp_path, monkeypat
 def spoil(_, trainer, module) -> None:
     with torch.no_grad():
         module.detector.model.model.level_embed.fill_(float("nan"))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_gradient_that_is_not_finite_ends_a_fit_with_3_before_it_reaches_a_weight(copied, monkeypatch, capfd, value):
+    last = copied.run / "checkpoints" / "last.ckpt"
+    before, weights = last.read_bytes(), {}
+    take_step = GroundingDinoModule.training_step
+
+    def step(module, *batch):
+        weights.update({name: each.detach().clone() for name, each in module.named_parameters()})
+        weights["module"] = module
+        loss = take_step(module, *batch)
+        module.detector.model.model.level_embed.register_hook(lambda gradient: gradient * value)
+        return loss
+
+    monkeypatch.setattr(GroundingDinoModule, "training_step", step)
+    assert main(["fit", "--ckpt_path=last", "--trainer.max_epochs=3"]) == 3
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert re.match(
+        r"gdino: train step 6: the gradient is not finite \(detector\.model\.model\.level_embed\); pictures: .*"
+        r"maksssksksss\d+\.png \(\d+ box(es)?\).*; lower model\.learning_rate, or look .*The last good checkpoint is",
+        message,
+    )
+    module = weights.pop("module")
+    assert all(torch.equal(each, weights[name]) for name, each in module.named_parameters())
+    assert last.read_bytes() == before

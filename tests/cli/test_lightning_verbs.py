@@ -1,8 +1,5 @@
 """`fit`, `validate`, `test` and `predict` as typed, in process, on the drawn dataset with the miniature."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -142,20 +139,3 @@ def test_a_second_fit_gets_a_folder_of_its_own(copied, fitted, drawn):
     assert len([row for row in rows(copied.home / "runs" / "sample-2") if row["val/loss"]]) == 1
     assert main([*fit_arguments(drawn), *ONE_STEP, "--trainer.limit_val_batches=1", "--run=runs/other"]) == 0
     assert (copied.home / "runs" / "latest").readlink() == Path("other")
-
-
-@pytest.mark.slow
-def test_two_processes_share_one_run(drawn, tmp_path):
-    """What Lightning starts for the second device must see the same command line and the same folder."""
-    (tmp_path / "runs" / "sample").mkdir(parents=True)
-    (tmp_path / "runs" / "sample" / "config.yaml").write_text("used: true")
-    several = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1"]
-    command = [sys.executable, "-m", "gdino_lightning", *fit_arguments(drawn), *several]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["latest", "sample", "sample-2"]
-    table = rows(tmp_path / "runs" / "sample-2")
-    assert [row["step"] for row in table if row["train/loss"]] == ["0", "1"]  # 12 pictures, 2 times 4 a step
-    assert [row["epoch"] for row in table if row["val/loss"]] == ["0"]
-    assert done.stdout.count("run folder: runs/sample-2") == 1

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from gdino_lightning.cli import main
-from gdino_lightning.cli.phrase_check import check_phrases
+from gdino_lightning.cli.phrase_check import check_phrases, load_strict
 from gdino_lightning.errors import ConfigError, PromptError
 from gdino_lightning.prompt import class_phrases
 
@@ -70,3 +70,41 @@ def test_the_command_line_says_so_in_one_line(capsys):
     error = capsys.readouterr().err.strip()
     assert code == 2
     assert error == "gdino: --model.phrases: YAML reads True as bool, not as text; put quotes round it"
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: &a [*a]", "more than 30,000 values, with its aliases written out"),
+        (
+            BOMB + "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 9)}]\n" for m, n in ("bc", "cd", "de", "ef")),
+            "more than 30,000 values",
+        ),
+        ("[" * 50_000, "line 1: too many brackets or lists in one another"),
+        ("- " * 101, "too many brackets or lists in one another"),
+        ("2020-13-45", "month must be in 1..12"),
+        ("!!python/object/apply:os.mkdir [made]", "could not determine a constructor for the tag"),
+    ],
+)
+def test_yaml_that_is_a_trap_is_refused(text, says):
+    with pytest.raises(ConfigError, match=rf"^x\.yaml.*{says}"):
+        load_strict(text, "x.yaml")
+
+
+def test_aliases_and_merged_keys_are_read():
+    assert load_strict("a: &a {b: 1}\nc: *a\nd: {<<: *a, e: 2}", "x.yaml") == {
+        "a": {"b": 1},
+        "c": {"b": 1},
+        "d": {"b": 1, "e": 2},
+    }
+
+
+def test_a_file_that_is_no_configuration_is_refused(tmp_path):
+    file = tmp_path / "x.yaml"
+    for text, says in (("just a text", "is no configuration"), ("#" * 1_000_001, "1,000,001 bytes, at most 1,000,000")):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=rf"x\.yaml: {says}"):
+            check_phrases(["fit", "--config", str(file)])

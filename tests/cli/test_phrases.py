@@ -90,12 +90,13 @@ def test_every_wording_is_scored_beside_the_first_ones_and_the_best_are_written(
 
 
 @pytest.mark.slow
-def test_the_chosen_wordings_are_a_configuration_for_fit(config):
+def test_the_chosen_wordings_are_a_configuration_for_fit(config, drawn):
     write(Path("words.yaml"), {"with_mask": ["no", "yes: a #1 'face'"], "without_mask": "circle"})
     run_printed("phrases", "--candidates=words.yaml", "--config=config.yaml", "--output=out/best.yaml")
     written = yaml.safe_load(Path("out/best.yaml").read_text())["model"]["phrases"]
     assert written["with_mask"] in ("no", "yes: a #1 'face'")
     assert (written["without_mask"], written["mask_weared_incorrect"]) == ("circle", "mask worn incorrectly")
+    shutil.copy(drawn / "test" / "annotations.csv", "data/test")  # `fit` looks at all tables before it begins
     short = ["--trainer.limit_train_batches=1", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"]
     assert main(["fit", "--config=config.yaml", "--config=out/best.yaml", *short]) == 0
     assert yaml.safe_load(Path("runs/x/config.yaml").read_text())["model"]["phrases"] == written

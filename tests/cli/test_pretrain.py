@@ -111,7 +111,7 @@ def test_interrupted_and_resumed_as_it_says_it_ends_like_one_go(pretrained, tmp_
         finally:
             signal.signal(signal.SIGINT, handler)  # Lightning ignores further ones
     says = capfd.readouterr().out.splitlines()[-1]
-    command = says.removeprefix("interrupted; resume with: gdino ")
+    command = says.removeprefix("interrupted in epoch 1, after 2 steps, of which none are lost; resume with: gdino ")
     assert command == "pretrain --ckpt_path runs/pretrain_nano/checkpoints/last.ckpt"
     torch.manual_seed(99)  # another process has another random state
     assert main(shlex.split(command)) == 0
@@ -136,7 +136,7 @@ def test_interrupted_in_its_first_epoch_it_says_that_there_is_nothing_to_resume(
         assert main(PRETRAIN) == 130
     finally:
         signal.signal(signal.SIGINT, handler)
-    assert capfd.readouterr().out.splitlines()[-1].startswith("interrupted; no epoch was finished")
+    assert capfd.readouterr().out.splitlines()[-1].startswith("interrupted after 0 steps; no epoch was finished")
 
 
 def test_help_lists_the_keys_of_the_world_and_of_the_model(capsys):

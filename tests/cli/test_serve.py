@@ -14,6 +14,8 @@ from gdino_lightning.cli import main
 from gdino_lightning.web import server
 from gdino_lightning.web.server import check_server, is_local
 
+LISTEN = "0A"  # in Linux's tables of sockets
+
 
 def failure(capsys, *arguments: str) -> str:
     """The one line that bad input prints."""
@@ -87,10 +89,29 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests in the background of a shell ignore it, and so would a child
 
 
+def listening(process: int) -> set[tuple[str, int]]:
+    """Addresses and ports at which a process takes connections, as the kernel has them."""
+    own = {str(link.readlink()) for link in Path(f"/proc/{process}/fd").iterdir()}
+    assert not [line for line in sockets(process, "tcp6") if line[3] == LISTEN and f"socket:[{line[9]}]" in own]
+    found = (line[1] for line in sockets(process, "tcp") if line[3] == LISTEN and f"socket:[{line[9]}]" in own)
+    return {
+        (socket.inet_ntoa(bytes.fromhex(host)[::-1]), int(port, 16)) for host, port in (at.split(":") for at in found)
+    }
+
+
+def sockets(process: int, kind: str) -> list[list[str]]:
+    return [line.split() for line in Path(f"/proc/{process}/net/{kind}").read_text().splitlines()[1:]]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "code", "host"), [(signal.SIGINT, 130, "127.0.0.1"), (signal.SIGTERM, 143, "0.0.0.0")])
-def test_an_end_from_outside_is_clean_and_leaves_no_files(tmp_path, free_port, how, code, host):
-    arguments = ["serve", "--weights", "nano-random", "--host", host, "--port", str(free_port)]
+@pytest.mark.parametrize(
+    ("how", "code", "given", "host"),
+    [(signal.SIGINT, 130, [], "127.0.0.1"), (signal.SIGTERM, 143, ["--host=0.0.0.0"], "0.0.0.0")],
+)
+def test_it_listens_on_this_machine_unless_told_and_an_end_from_outside_leaves_no_files(
+    tmp_path, free_port, how, code, given, host
+):
+    arguments = ["serve", "--weights", "nano-random", *given, "--port", str(free_port)]
     # a proxy that does not exist: the program must not ask one for its own page
     environment = os.environ | {"TMPDIR": str(tmp_path), "http_proxy": "http://127.0.0.1:9"}
     with subprocess.Popen(
@@ -105,6 +126,7 @@ def test_an_end_from_outside_is_clean_and_leaves_no_files(tmp_path, free_port, h
             line = process.stdout.readline()
             assert re.match(rf"the page: http://\S+:{free_port}/ ", line)
             assert list(tmp_path.glob("gdino-page-*"))
+            assert listening(process.pid) == {(host, free_port)}
             process.send_signal(how)
             rest, errors = process.communicate(timeout=60)
         finally:

@@ -2,7 +2,7 @@ import pytest
 from voc_factory import dataset_files, png, voc_xml, write_files
 
 from gdino_lightning.data.check import Checked, check_source
-from gdino_lightning.data.source import open_source
+from gdino_lightning.data.recognise import open_source
 from gdino_lightning.data.table import Row
 
 CAT = ("cat", (1, 2, 20, 25))

@@ -109,6 +109,21 @@ def test_validation_on_the_test_split(root):
     assert sorted(names(val)) == all_names("test", 7)
 
 
+def test_a_val_split_validates_where_there_is_one(root):
+    write_split(root / "val", 3)
+    train, val = loaders(root)
+    assert sorted(names(train)) == all_names("train", 20)
+    assert sorted(names(val)) == all_names("val", 3)
+    assert sorted(names(loaders(root, val="val")[1])) == all_names("val", 3)
+    assert len(names(loaders(root, val=0.25)[1])) == 5
+    assert sorted(names(loaders(root, val="test")[1])) == all_names("test", 7)
+
+
+def test_a_val_split_that_is_asked_for_and_missing_is_named(root):
+    with pytest.raises(DatasetError, match=r"data/val/annotations\.csv: cannot be read"):
+        loaders(root, val="val")
+
+
 def test_few_pictures_to_overfit(root):
     data = make(root, limit_train_pictures=3, evaluate_on_train=True)
     data.setup("fit")
@@ -118,6 +133,27 @@ def test_few_pictures_to_overfit(root):
     assert sorted(names(data.val_dataloader())) == trained
     assert sorted(names(data.test_dataloader())) == trained
     assert all(target.boxes_px is not None for batch in data.val_dataloader() for target in batch.targets)
+
+
+def test_few_shots_train_and_the_validation_part_stays(root):
+    train, val = loaders(root, shots=3, val=0.25)
+    assert len(names(train)) == 3
+    assert set(names(train)) <= set(names(loaders(root, val=0.25)[0]))
+    assert names(val) == names(loaders(root, val=0.25)[1])
+    assert names(loaders(root, shots=3, val=0.25)[0]) == names(train)
+    assert names(loaders(root, shots=3, val=0.25, seed=1)[0]) != names(train)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shots": 3, "limit_train_pictures": 3}, "both choose the training pictures: set one"),
+        ({"shots": 0}, "data.shots is 0; expected 1 or more"),
+    ],
+)
+def test_shots_that_cannot_be(root, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        make(root, **settings)
 
 
 def test_negatives_are_kept(root):

@@ -153,3 +153,11 @@ def test_what_is_unlike_its_name_or_not_seen_is_told():
     assert oddity(several, "a.tif") == "a.tif has several frames, the first is used"
     with pytest.raises(DatasetError, match=r"a\.png: not a picture"):
         oddity(b"", "a.png")
+
+
+def test_a_small_picture_with_a_vast_frame_is_refused():
+    data = bytearray(encoded(Image.new("RGB", (4, 3)), "GIF") * 2)
+    place = data.index(b",\0\0\0\0\4\0\3\0")  # where the frame lies, and its size
+    data[place + 5 : place + 9] = b"\xff\xff\xff\xff"
+    with pytest.raises(DatasetError, match=r"^a\.gif: "):
+        oddity(bytes(data), "a.gif")

@@ -1,14 +1,19 @@
 import json
+import random
+import time
 import zipfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from killed import killed_after
 from voc_factory import dataset_files, png, tree_digest, tree_times, voc_xml, write_files
 
 from gdino_lightning.data.prepare import prepare
+from gdino_lightning.data.publish import finish_preparation
 from gdino_lightning.data.table import COLUMNS, read_split, read_table
 from gdino_lightning.errors import DatasetError
 
@@ -110,25 +115,28 @@ def test_a_changed_source_over_an_old_root_gives_what_a_fresh_run_gives(source, 
     assert tree_digest(tmp_path / "root") == tree_digest(tmp_path / "fresh")
 
 
-def test_an_interrupted_run_is_unfinished_to_readers_and_finished_by_the_next(source, tmp_path, monkeypatch):
-    run(source, tmp_path / "fresh")
-    original, done = Path.replace, []
+def test_twenty_kills_leave_the_old_state_or_the_new_one_and_the_next_run_makes_the_same_bytes(tmp_path):
+    source, root = write_files(tmp_path / "source", dataset_files(18)), tmp_path / "root"
 
-    def stop_at_the_eighth(self, target):
-        if len(done) == 7:
-            raise KeyboardInterrupt
-        done.append(target)
-        return original(self, target)
+    def held():
+        finish_preparation(root)
+        return {name: digest for name, digest in tree_digest(root).items() if not name.startswith(".")}
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", stop_at_the_eighth)
-        with pytest.raises(KeyboardInterrupt):
-            run(source, tmp_path / "root")
-    assert not list((tmp_path / "root").rglob("annotations.csv"))
-    with pytest.raises(DatasetError, match=r"annotations\.csv: cannot be read .*`gdino prepare`"):
-        read_split(tmp_path / "root" / "train")
-    run(source, tmp_path / "root")
-    assert tree_digest(tmp_path / "root") == tree_digest(tmp_path / "fresh")
+    def make(seed):
+        run(source, root, num_train=10, seed=seed)
+
+    make(1)
+    new = held()
+    make(0)
+    old, start = held(), time.monotonic()
+    make(1)
+    took, draw, kills = time.monotonic() - start, random.Random(0), 0
+    while kills < 20:
+        make(0)
+        kills += killed_after(draw.uniform(0, took), partial(make, 1))
+        assert held() in (old, new)
+        make(1)
+        assert held() == new
 
 
 def test_all_problems_are_listed_at_once_and_nothing_is_written(source, tmp_path):
@@ -232,9 +240,10 @@ def test_roots_that_would_mix_with_the_source_are_refused(source, tmp_path):
         run(inside, tmp_path / "root")
 
 
-def test_a_root_beside_the_sources_folders_works_twice(source):
-    run(source, source)
-    assert run(source, source).changed_files == 0
+@pytest.mark.parametrize("folder", ["", "out", "images/out"])
+def test_a_root_within_the_source_is_refused(source, folder):
+    with pytest.raises(DatasetError, match="lies among the files of the source; choose another --root"):
+        run(source, source / folder)
 
 
 def test_the_source_is_never_written(source, tmp_path):

@@ -1,219 +1,91 @@
-import io
-import os
-import stat
-import struct
-import zipfile
-
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from voc_factory import write_files
+from formats_factory import COCO, A, B, json_bytes
+from voc_factory import png, write_files
 
-from gdino_lightning.data.source import open_source
+from gdino_lightning.data.prepare import prepare
+from gdino_lightning.data.source import named_apart, split_in
+from gdino_lightning.data.tree import SourceFile
 from gdino_lightning.errors import DatasetError
 
-FILES = {
-    "images/b.png": b"B",
-    "images/a.jpg": b"A",
-    "annotations/a.xml": b"<a/>",
-    "annotations/b.XML": b"<b/>",
-}
-
-
-def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return file.getvalue()
-
-
-@pytest.fixture
-def archive(tmp_path):
-    def write(files: dict[str, bytes] | bytes):
-        path = tmp_path / "archive.zip"
-        path.write_bytes(files if isinstance(files, bytes) else zipped(files))
-        return path
-
-    return write
-
-
-@pytest.fixture(params=["folder", "zip"])
-def dataset(request, tmp_path, archive):
-    """Writes a dataset as a folder and as a zip archive."""
-
-    def write(files: dict[str, bytes]):
-        return archive(files) if request.param == "zip" else write_files(tmp_path / "folder", files)
-
-    return write
-
-
-def refused(path) -> str:
-    with pytest.raises(DatasetError) as raised, open_source(path):
-        pass
-    return str(raised.value)
-
-
-def test_files_are_listed_by_the_bytes_of_their_names_and_read(dataset):
-    with open_source(dataset(FILES)) as source:
-        assert [file.name for file in source.pictures] == ["a.jpg", "b.png"]
-        assert [file.name for file in source.annotations] == ["a.xml", "b.XML"]
-        assert [source.read(file) for file in source.pictures] == [b"A", b"B"]
-        assert source.annotations[0].where.endswith("/annotations/a.xml")
-        assert source.pictures[0].stem == "a"
-
-
-def test_one_folder_around_the_dataset_is_entered(dataset):
-    with open_source(dataset({f"Face Mask/{name}": data for name, data in FILES.items()})) as source:
-        assert len(source.pictures) == 2
-        assert source.read(source.annotations[0]) == b"<a/>"
-
-
-def test_clutter_is_ignored_and_other_files_are_told(dataset):
-    clutter = {
-        "__MACOSX/images/._a.jpg": b"x",
-        "images/.DS_Store": b"x",
-        "annotations/._a.xml": b"x",
-        "README.md": b"x",
-        "other/c.png": b"x",
-        "images/notes.txt": b"x",
-    }
-    with open_source(dataset({**FILES, **clutter})) as source:
-        assert len(source.pictures) == len(source.annotations) == 2
-        assert source.ignored == ("images/notes.txt",)
-
 
 @pytest.mark.parametrize(
-    ("files", "text"),
+    ("text", "split"),
     [
-        ({"JPEGImages/a.jpg": b"A"}, "found JPEGImages/"),
-        ({"images/a.jpg": b"A"}, "looked for images/ and annotations/, found images/"),
-        ({"a.jpg": b"A"}, "found no folder"),
-        ({"x/y/images/a.jpg": b"A", "x/y/annotations/a.xml": b""}, "found x/"),
-        ({"images/a.txt": b"A", "annotations/a.xml": b""}, "nothing usable in images/"),
-        ({"images/a.png": b"A", "annotations/a.txt": b""}, "nothing usable in annotations/"),
+        ("train", "train"),
+        ("data/train-00000-of-00001.parquet", "train"),
+        ("annotations/instances_train2017.json", "train"),
+        ("trainval.txt", "train"),
+        ("valid/_annotations.coco.json", "val"),
+        ("VALIDATION", "val"),
+        ("instances_val2017.json", "val"),
+        ("train/annotations/instances_val2017.json", "val"),
+        ("dev.jsonl", "val"),
+        ("test/images", "test"),
+        ("testing", "test"),
+        ("training_day/x", "train"),
+        ("contest", None),
+        ("latest.json", None),
+        ("trainer", None),
+        ("devices", None),
+        ("", None),
     ],
 )
-def test_other_layouts_are_refused_with_the_accepted_ones(dataset, files, text):
-    message = refused(dataset(files))
-    assert text in message
-    assert "accepted: a folder or .zip archive" in message
+def test_the_split_that_a_name_tells_of(text, split):
+    assert split_in(text) == split
 
 
-def test_several_datasets_are_not_guessed_between(dataset):
-    files = {f"{top}/{name}": data for top in ("one", "two") for name, data in FILES.items()}
-    assert "several datasets inside (one, two)" in refused(dataset(files))
+def files(*paths):
+    return {path: SourceFile(path.rpartition("/")[2], path, path) for path in paths}
 
 
-def test_folders_inside_are_not_lost_silently(dataset):
-    assert "images/" in refused(dataset({**FILES, "images/more/c.png": b"C"}))
+def test_pictures_keep_their_names_where_these_differ():
+    named = named_apart(files("x/b.png", "y/a.png"), "here")
+    assert [(path, file.name, file.key) for path, file in named.items()] == [
+        ("y/a.png", "a.png", "y/a.png"),
+        ("x/b.png", "b.png", "x/b.png"),
+    ]
 
 
-def test_names_that_differ_only_in_case_are_refused(dataset):
-    assert "'a.JPG' and 'a.jpg' differ only in case" in refused(dataset({**FILES, "images/a.JPG": b"x"}))
-
-
-def test_a_missing_source_says_what_is_accepted(tmp_path):
-    message = refused(tmp_path / "none.zip")
-    assert "no such folder or file" in message
-    assert "images/" in message
+def test_pictures_of_one_name_take_their_folders_into_it():
+    named = named_apart(files("train/a.png", "val/A.png", "val/b.png"), "here")
+    assert {path: file.name for path, file in named.items()} == {
+        "train/a.png": "train__a.png",
+        "val/A.png": "val__A.png",
+        "val/b.png": "b.png",
+    }
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["../evil.png", "images/../../evil.png", "/images/evil.png", "images\\evil.png", "C:/images/evil.png"],
+    ("paths", "message"),
+    [
+        (("x/a.png", "x/A.png"), "here: 'a.png' and 'A.png' differ only in case; rename one"),
+        (("x/a.png", "y/a.png", "x__a.png"), "would both be called 'x__a.png'"),
+        ((f"{'x' * 250}/a.png", "y/a.png"), "its path is too long for a name"),
+    ],
 )
-def test_entries_that_leave_the_archive_are_refused(archive, name):
-    assert "the archive is not used" in refused(archive({**FILES, name: b"x"}))
+def test_names_that_cannot_be_told_apart_are_refused(paths, message):
+    with pytest.raises(DatasetError, match=message):
+        named_apart(files(*paths), "here")
 
 
-def test_symbolic_links_in_an_archive_are_refused(archive):
-    file = io.BytesIO(zipped(FILES))
-    link = zipfile.ZipInfo("images/c.png")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(file, "a") as opened:
-        opened.writestr(link, "/etc/passwd")
-    assert "'images/c.png' is a symbolic link" in refused(archive(file.getvalue()))
-
-
-def test_encrypted_entries_are_refused(archive):
-    data = bytearray(zipped(FILES))
-    for signature, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
-        data[data.find(signature) + offset] |= 1
-    assert "is encrypted" in refused(archive(bytes(data)))
-
-
-def test_an_entry_that_appears_twice_is_refused(archive):
-    file = io.BytesIO(zipped(FILES))
-    with zipfile.ZipFile(file, "a") as opened, pytest.warns(UserWarning, match="Duplicate name"):
-        opened.writestr("images/b.png", b"other")
-    assert "'images/b.png' appears twice" in refused(archive(file.getvalue()))
-
-
-def test_zip_bombs_are_refused_unread(archive):
-    assert "zip bomb" in refused(archive({**FILES, "images/c.png": bytes(150_000_000)}))
-    data = bytearray(zipped(FILES))
-    entry = data.rfind(b"PK\x01\x02")
-    data[entry + 24 : entry + 28] = struct.pack("<I", 4_000_000_000)
-    assert "unpacks to more than" in refused(archive(bytes(data)))
-
-
-@pytest.mark.parametrize("data", [b"", b"<html>404</html>", zipped(FILES)[:-30], zipped(FILES)[:40]])
-def test_what_is_no_archive_is_refused(archive, data):
-    assert "no zip archive, or a damaged one" in refused(archive(data))
-
-
-def test_damaged_entries_are_named(archive):
-    data = zipped({**FILES, "images/c.png": b"picture" * 9}, method=zipfile.ZIP_STORED)
-    with open_source(archive(data.replace(b"picturepicture", b"pictuREpicture", 1))) as source:
-        with pytest.raises(DatasetError, match=r"images/c\.png: damaged in the archive"):
-            source.read(source.pictures[-1])
-        assert source.read(source.pictures[0]) == b"A"
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), min_size=1, max_size=4))
-def test_a_damaged_archive_is_read_or_refused(archive, patches):
-    data = bytearray(zipped(FILES))
-    for place, value in patches:
-        data[place % len(data)] = value
-    try:
-        with open_source(archive(bytes(data))) as source:
-            read = [source.read(file) for file in (*source.pictures, *source.annotations)]
-    except DatasetError as error:
-        assert "archive.zip" in str(error)  # noqa: PT017 (either way is right)
-    else:
-        assert read
-
-
-def test_links_inside_a_dataset_work_and_links_out_of_it_do_not(tmp_path):
-    folder = write_files(tmp_path / "data", FILES)
-    (folder / "images" / "c.png").symlink_to(folder / "images" / "b.png")
-    with open_source(folder) as source:
-        assert source.read(source.pictures[-1]) == b"B"
-    outside = write_files(tmp_path, {"secret.png": b"secret"}) / "secret.png"
-    (folder / "images" / "d.png").symlink_to(outside)
-    assert "link that leaves the dataset" in refused(folder)
-
-
-@pytest.mark.parametrize("kind", ["broken link", "loop", "pipe"])
-def test_what_is_no_plain_file_is_refused_without_waiting(tmp_path, kind):
-    folder = write_files(tmp_path / "data", FILES)
-    entry = folder / "images" / "c.png"
-    if kind == "pipe":
-        os.mkfifo(entry)
-    else:
-        entry.symlink_to(entry if kind == "loop" else folder / "none.png")
-    assert "not a plain file" in refused(folder)
-
-
-def test_file_names_with_control_characters_are_refused(dataset):
-    assert "file name" in refused(dataset({**FILES, "images/c\n.png": b"x"}))
-
-
-def test_a_file_that_vanishes_is_named(tmp_path):
-    folder = write_files(tmp_path / "data", FILES)
-    with open_source(folder) as source:
-        (folder / "images" / "a.jpg").unlink()
-        with pytest.raises(DatasetError, match=r"a\.jpg: cannot be read"):
-            source.read(source.pictures[0])
+def test_a_dataset_whose_splits_share_names_is_prepared(tmp_path):
+    source = write_files(
+        tmp_path / "source",
+        {
+            "train/_annotations.coco.json": json_bytes({**COCO, "images": COCO["images"][:1]}),
+            "train/a.png": A,
+            "train/none.png": B,
+            "valid/_annotations.coco.json": json_bytes({**COCO, "images": COCO["images"][:1]}),
+            "valid/a.png": png(seed=9),
+            "test/_annotations.coco.json": json_bytes({**COCO, "annotations": []}),
+            "test/a.png": png(seed=10),
+            "test/b.png": B,
+        },
+    )
+    summary = str(prepare(source, tmp_path / "root", progress=False))
+    assert (tmp_path / "root" / "train" / "images" / "train__a.png").read_bytes() == A
+    assert (tmp_path / "root" / "test" / "images" / "valid__a.png").read_bytes() == png(seed=9)
+    assert sorted(path.name for path in (tmp_path / "root").iterdir() if path.is_dir()) == ["test", "train"]
+    assert "note       1 pictures that no annotation file names are left out" in summary
+    assert "note       test has no boxes and is left out: 2 pictures" in summary
+    assert "note       its val split is the test split here: it has no other" in summary

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from gdino_lightning.data.check import Problem
+from gdino_lightning.data.annotation import Problem
 from gdino_lightning.data.summary import PrepareSummary, SplitCounts, count_split
 
 PLAIN = PrepareSummary(

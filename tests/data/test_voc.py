@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from voc_factory import object_xml, voc_xml
 
-from gdino_lightning.data.voc import MAX_BYTES, VocAnnotation, VocObject, scan_voc
+from gdino_lightning.data.annotation import AnnotatedObject
+from gdino_lightning.data.voc import MAX_BYTES, VocAnnotation, scan_voc
 from gdino_lightning.errors import DatasetError
 
 GOOD = voc_xml("a.png", [("with_mask", (79, 105, 109, 142)), ("no. 1", (1, 2, 3, 4))], size=(400, 267))
@@ -42,8 +43,8 @@ def test_a_good_file_gives_all_it_says():
     assert annotation.filename == "a.png"
     assert annotation.size == (400, 267)
     assert annotation.objects == (
-        VocObject("with_mask", (79.0, 105.0, 109.0, 142.0), number=1, line=4),
-        VocObject("no. 1", (1.0, 2.0, 3.0, 4.0), number=2, line=6),
+        AnnotatedObject("with_mask", (79.0, 105.0, 109.0, 142.0), number=1, line=4),
+        AnnotatedObject("no. 1", (1.0, 2.0, 3.0, 4.0), number=2, line=6),
     )
 
 

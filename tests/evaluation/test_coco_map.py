@@ -1,15 +1,13 @@
 import contextlib
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from ranks import on_ranks
 
 from gdino_lightning.data.batch import Target
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
@@ -217,9 +215,7 @@ SHARES = {
 }
 
 
-def _score_shares(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+def _score_shares(rank: int) -> dict[str, dict[str, float]]:
     scenes = random_split(4)
     scores = {}
     for name, shares in SHARES.items():
@@ -227,15 +223,12 @@ def _score_shares(rank: int, folder: str) -> None:
         for i in shares[rank]:
             metric.update([scenes[i][0]], [scenes[i][1]])
         scores[name] = {key: value.item() for key, value in metric.compute().items()}
-    torch.save(scores, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    return scores
 
 
 @pytest.mark.timeout(60)
-def test_two_processes_score_as_one(tmp_path: Path) -> None:
-    mp.spawn(_score_shares, args=(str(tmp_path),), nprocs=2)
+def test_two_processes_score_as_one() -> None:
     alone = our_scores(random_split(4))
     nothing = dict.fromkeys(alone, -1.0)
-    for rank in range(2):
-        scores = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+    for scores in on_ranks(_score_shares, group=True):
         assert scores == dict(zip(SHARES, (alone, alone, nothing), strict=True))

@@ -124,7 +124,7 @@ def test_the_metric_hands_out_each_picture_once_best_score_first():
 
 
 def test_stored_records_come_back_as_they_were(tmp_path):
-    records = random_records(6)
+    records = random_records(6, num_classes=2)
     records[2] = records[2].select(np.zeros(len(records[2].labels), np.bool_))
     stored = RecordSet(("mask", "ohne Maske ü"), tuple(f"{i}.png" for i in range(6)), tuple(records))
     save_records(tmp_path / "report" / "records-test.npz", stored)
@@ -147,3 +147,26 @@ def test_damaged_records_are_refused_by_name(tmp_path, content):
 def test_missing_records_say_what_writes_them(tmp_path):
     with pytest.raises(CheckpointError, match="no such file; `gdino test --ckpt_path"):
         load_records(tmp_path / "report" / "records-test.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("labels", [5], "labels has others than those of 2 classes"),
+        ("boxes", [[0, 0, np.nan, 1]], "boxes has numbers that are not finite"),
+        ("scores", [], "scores are not a finite number"),
+        ("num_found", [7], "num_found says 7"),
+        ("picture_names", [], "one name and one count"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path, name, values, says):
+    one = np.zeros(1, np.int64)
+    record = PictureRecord(
+        0, np.ones((1, 4), np.float32), one, np.ones((1, 4), np.float32), np.ones(1, np.float32), one
+    )
+    save_records(tmp_path / "records.npz", RecordSet(("cat", "dog"), ("a.png",), (record,)))
+    with np.load(tmp_path / "records.npz") as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    np.savez(tmp_path / "records.npz", **arrays | {name: np.array(values, arrays[name].dtype)})
+    with pytest.raises(CheckpointError, match=says):
+        load_records(tmp_path / "records.npz")

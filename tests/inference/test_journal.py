@@ -64,6 +64,17 @@ def test_damaged_files_and_a_file_in_the_way_are_named(tmp_path):
     (tmp_path / "a" / "results" / "rank-0000.jsonl").write_text("{\n")
     with pytest.raises(ConfigError, match=r"rank-0000\.jsonl: damaged at byte 0"):
         Journal(tmp_path / "a", SETTINGS)
+    for line, says in (
+        ("5", "no line of `detect`"),
+        ('{"name": 5}', "no line"),
+        ('{"name": "a"}', "KeyError: 'boxes'"),
+    ):
+        (tmp_path / "a" / "results" / "rank-0000.jsonl").write_text(line + "\n")
+        with pytest.raises(ConfigError, match=rf"damaged at byte 0 \({says}"):
+            list(Journal(tmp_path / "a", SETTINGS).results(["a"]))
+    (tmp_path / "a" / "settings.json").write_text("null")
+    with pytest.raises(ConfigError, match=r"settings\.json: holds no settings"):
+        Journal(tmp_path / "a", SETTINGS)
     (tmp_path / "a" / "settings.json").write_text("{")
     with pytest.raises(ConfigError, match=r"settings\.json: cannot be read"):
         Journal(tmp_path / "a", SETTINGS)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertTokenizer
 
+from gdino_lightning.errors import PromptError
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
 from gdino_lightning.prompt import build_prompt
 
@@ -137,3 +138,12 @@ def test_the_example_in_the_contributing_page_is_what_the_code_does():
     assert mask == prompt.self_attention_mask.tolist()
     maps = [re.search(r"map \d +(.*)", line) for line in page.splitlines()]
     assert [[mark == "x" for mark in found[1].split()] for found in maps if found] == prompt.phrase_map.tolist()
+
+
+@pytest.mark.parametrize(
+    ("phrase", "says"),
+    [("\udcff", "holds half of a character"), ("x " * 5_001, r"has 10,00\d characters, .*; shorten it")],
+)
+def test_a_phrase_that_no_tokenizer_should_see_is_refused(phrase, says):
+    with pytest.raises(PromptError, match=says):
+        build_prompt([phrase], TOKENIZER)

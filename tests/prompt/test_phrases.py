@@ -16,7 +16,7 @@ def test_class_phrases_words_names_and_keeps_order():
     [
         ([], "no class"),
         ({"a": "mask", "b": "Mask"}, "'a' and 'b'"),
-        (["a", "b", "a"], "class a is named"),
+        (["a", "b", "a"], "class 'a' is named"),
         ({"_": ""}, "'_' has an empty wording"),
         ({True: "yes"}, "True is not text"),
         ("mask", "expected a list"),

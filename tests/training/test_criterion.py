@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from ranks import on_ranks
 
 from gdino_lightning.model.adapt import is_unused
 from gdino_lightning.training.criterion import SetCriterion, join_losses, token_focal_loss
@@ -209,25 +209,15 @@ def test_every_parameter_learns_but_the_norm_nobody_reads(detector, prompt):
     assert still == set()
 
 
-def _rank(rank: int, port: int, results) -> None:
-    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _rank(rank: int) -> list[list[float]]:
     logits, boxes, truths = random_case(torch.Generator().manual_seed(6))
     one = slice(rank, rank + 1)
     losses = SetCriterion()(logits[:, one], boxes[:, one], truths[one])
-    results.put((rank, losses.stages.tolist()))
-    distributed.destroy_process_group()
+    return losses.stages.tolist()
 
 
-def test_two_processes_with_uneven_boxes_average_to_one_process(free_port):
+def test_two_processes_with_uneven_boxes_average_to_one_process():
     logits, boxes, truths = random_case(torch.Generator().manual_seed(6))
     wanted = SetCriterion()(logits, boxes, truths).stages
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    workers = [context.Process(target=_rank, args=(rank, free_port, results)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
-    got = torch.stack([torch.tensor(results.get()[1]) for _ in range(2)]).mean(0)  # DDP averages gradients
+    got = torch.tensor(on_ranks(_rank, group=True)).mean(0)  # DDP averages gradients
     assert torch.allclose(got, wanted, rtol=1e-5)

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from ranks import on_ranks
 
 from gdino_lightning.training.criterion import SetCriterion
 from gdino_lightning.training.denoising import DenoisedOutputs, draw_denoising
@@ -326,27 +326,17 @@ def _score_share(rank):
     return score(truths, None if denoising is None else outputs_of(denoising)), denoising
 
 
-def _rank(rank, port, results):
-    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=3)
+def _rank(rank):
     losses, _ = _score_share(rank)
-    results.put((rank, losses.parts.get("dn", torch.zeros(())).item()))
-    distributed.destroy_process_group()
+    return losses.parts.get("dn", torch.zeros(())).item()
 
 
 @pytest.mark.slow
-def test_ranks_divide_by_the_boxes_times_groups_of_all_ranks_and_one_without_boxes_keeps_step(free_port):
+def test_ranks_divide_by_the_boxes_times_groups_of_all_ranks_and_one_without_boxes_keeps_step():
     """Each rank alone divides by its own; together they must give what one sum over all queries gives."""
     alone = [_score_share(rank) for rank in range(3)]
     counts = [0 if denoising is None else len(denoising.positives) for _, denoising in alone]
     assert counts == [2 * 3, 6 * 1, 0]
     wanted = sum(losses.parts["dn"].item() * n for (losses, _), n in zip(alone, counts, strict=True) if n) / sum(counts)
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    workers = [context.Process(target=_rank, args=(rank, free_port, results)) for rank in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
-    got = sum(results.get()[1] for _ in range(3)) / 3  # DDP averages gradients
+    got = sum(on_ranks(_rank, ranks=3, group=True)) / 3  # DDP averages gradients
     assert got == pytest.approx(wanted, rel=1e-5)

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
+from gdino_lightning.errors import CheckpointError
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger, read_metrics
 
 
@@ -158,3 +159,33 @@ def test_fit_resume_and_test_keep_all_rows(tmp_path: Path) -> None:
     assert table["train/loss"].notna().tolist() == [True] * 8 + [False]
     assert table["test/loss"].notna().tolist() == [False] * 8 + [True]
     assert table["val/loss"].dropna().is_monotonic_decreasing
+
+
+def test_what_a_killed_run_logged_and_its_resumed_one_logs_again_is_there_once(tmp_path: Path) -> None:
+    def log(steps: range, *, whole: bool = True) -> None:
+        logger = MetricsCSVLogger(tmp_path, once=True)
+        for step in steps:
+            logger.log_metrics({"lr": 0.1}, step=step)
+            if whole or step != steps[-1]:
+                logger.log_metrics({"train/loss": 1 / (1 + step), "epoch": 0}, step=step)
+
+    log(range(6))
+    straight = (tmp_path / "metrics.csv").read_bytes()
+    (tmp_path / "metrics.csv").unlink()
+    log(range(4), whole=False)  # killed in the middle of a row
+    log(range(2, 6))
+    assert (tmp_path / "metrics.csv").read_bytes() == straight
+
+
+def test_another_value_at_a_step_that_was_logged_is_a_row_of_its_own(tmp_path: Path) -> None:
+    for loss in (1.0, 1.0, 1.1):
+        MetricsCSVLogger(tmp_path, once=True).log_metrics({"train/loss": loss, "epoch": 0}, step=5)
+    assert [row["train/loss"] for row in rows_of(tmp_path)] == ["1.0", "1.1"]
+
+
+@pytest.mark.parametrize("data", [b"\xff", b'epoch\n"' + b"9" * 200_000])
+def test_a_damaged_table_is_named_and_kept(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "metrics.csv").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"metrics\.csv: damaged"):
+        MetricsCSVLogger(tmp_path).log_metrics({"a": 1.0}, step=1)
+    assert (tmp_path / "metrics.csv").read_bytes() == data

@@ -1,7 +1,6 @@
 """Words through the LightningModule, the data module and a real Trainer."""
 
 import math
-import os
 import re
 import shutil
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from torch import multiprocessing
+from ranks import on_ranks
 
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.data.datamodule import DetectionDataModule
@@ -248,16 +247,12 @@ def test_mixed_precision_starts_where_single_precision_does(drawn, tmp_path, acc
     assert losses["bf16-mixed"][0] == pytest.approx(losses["32-true"][0], rel=0.03)
 
 
-def _fit_on_rank(rank: int, root: str, folder: str, port: int, settings: dict[str, object]) -> None:
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank)
-    )
-    torch.set_num_threads(1)
+def _fit_on_rank(rank: int, root: Path, settings: dict[str, object]) -> dict[str, object]:
     seed_everything(0)
     module, record = GroundingDinoModule(PHRASES, warmup_steps=0, **settings), Record()
     fit = quiet(max_steps=3, limit_val_batches=0, strategy="ddp", devices=2, callbacks=[record])
-    fit.fit(module, data(Path(root), batch_size=2))
-    torch.save({"weights": module.state_dict(), "asked": record.asked}, Path(folder) / f"{rank}.pt")
+    fit.fit(module, data(root, batch_size=2))
+    return {"weights": module.state_dict(), "asked": record.asked}
 
 
 @pytest.mark.slow
@@ -269,9 +264,8 @@ def _fit_on_rank(rank: int, root: str, folder: str, port: int, settings: dict[st
     ],
     ids=["other prompts on each rank", "parts without a gradient"],
 )
-def test_two_processes_end_with_the_same_weights(drawn, tmp_path, free_port, settings):
-    multiprocessing.spawn(_fit_on_rank, args=(str(drawn), str(tmp_path), free_port, settings), nprocs=2)
-    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+def test_two_processes_end_with_the_same_weights(drawn, settings):
+    one, other = on_ranks(_fit_on_rank, drawn, settings)
     assert one["weights"].keys() == other["weights"].keys()
     assert all(torch.equal(weight, other["weights"][name]) for name, weight in one["weights"].items())
     assert not one["asked"].keys() & other["asked"].keys()

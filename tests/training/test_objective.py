@@ -143,8 +143,8 @@ def test_denoising_adds_its_part_and_changes_no_other(detector):
 def test_without_a_box_nothing_is_denoised(detector):
     with torch.no_grad():
         losses = objective(denoising_queries=12)(detector, questioner().for_training(batch_of([[], []]), 0, 0))
-    assert losses.parts.keys() == {"ce", "bbox", "giou"}
-    assert losses.parts["bbox"] == losses.parts["giou"] == 0
+    assert losses.parts.keys() == {"ce", "bbox", "giou", "dn"}  # ranks must log the same names
+    assert losses.parts["bbox"] == losses.parts["giou"] == losses.parts["dn"] == 0
     assert math.isfinite(losses.total)
 
 
@@ -167,5 +167,6 @@ def test_outputs_that_are_not_finite_name_the_pictures(detector, denoising_queri
     with torch.no_grad():
         detector.model.model.level_embed.fill_(float("nan"))
     asked = questioner().for_training(batch_of(), 0, 0)
-    with pytest.raises(FloatingPointError, match=r"pictures: p0\.png, p1\.png, p2\.png"):
+    pictures = r"pictures: p0\.png \(3 boxes\), p1\.png \(4 boxes\), p2\.png \(1 box\)"
+    with pytest.raises(FloatingPointError, match=pictures):
         objective(denoising_queries=denoising_queries)(detector, asked)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from lightning.pytorch import Trainer
+from ranks import on_ranks
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -115,28 +115,21 @@ def test_early_stopping_watches_over_detection(tmp_path, caplog):
     assert "val/over/boxes_per_object collapsed to 3.000, 200% worse than its best, 1.000" in caplog.text
 
 
-def _score_on_two(rank: int, folder: str, port: int) -> None:
-    import os
-
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank)
-    )
+def _score_on_two(rank: int, folder: Path) -> tuple[dict[str, float], list[int]]:
     module = Toy()
-    run = trainer(Path(folder), strategy="ddp", devices=2, max_epochs=2, logger=False)
+    run = trainer(folder, strategy="ddp", devices=2, max_epochs=2, logger=False)
     run.fit(module, pictures(), pictures())
     values = {name: float(value) for name, value in run.callback_metrics.items()}
     ids = [record.image_id for record in module.last_records["val"]]
-    torch.save((values, ids), Path(folder) / f"{rank}.pt")
+    return values, ids
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_two_processes_score_what_one_does(tmp_path, free_port):
-    mp.spawn(_score_on_two, args=(str(tmp_path), free_port), nprocs=2)
+def test_two_processes_score_what_one_does(tmp_path):
     run = trainer(tmp_path, max_epochs=2, logger=False)
     run.fit(Toy(), pictures(), pictures())
     alone = {name: float(value) for name, value in run.callback_metrics.items()}
-    for rank in (0, 1):
-        values, ids = torch.load(tmp_path / f"{rank}.pt")
+    for values, ids in on_ranks(_score_on_two, tmp_path):
         assert ids == list(range(PICTURES))
         assert values == pytest.approx(alone)

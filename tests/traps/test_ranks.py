@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from ranks import on_ranks
 from transformers.loss.loss_grounding_dino import GroundingDinoForObjectDetectionLoss
 
 from gdino_lightning.training.criterion import SetCriterion
@@ -46,27 +46,17 @@ def our_parts(logits: torch.Tensor, boxes: torch.Tensor, wanted: list[torch.Tens
     return SetCriterion()(logits[None], boxes[None], truths).stages[0].tolist()
 
 
-def _rank(rank: int, port: int, results) -> None:
-    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _rank(rank: int) -> list[list[float]]:
     logits, boxes, wanted = case()
     one = slice(rank, rank + 1)
-    results.put([parts(logits[one], boxes[one], wanted[one]) for parts in (their_parts, our_parts)])
-    distributed.destroy_process_group()
+    return [parts(logits[one], boxes[one], wanted[one]) for parts in (their_parts, our_parts)]
 
 
 @pytest.mark.slow
-def test_hf11_boxes_are_counted_over_all_ranks(free_port):
+def test_hf11_boxes_are_counted_over_all_ranks():
     """DDP averages gradients over ranks, so the mean of the ranks' losses must be the loss of one process."""
     whole = torch.tensor(our_parts(*case()))
     assert torch.allclose(whole, torch.tensor(their_parts(*case())), rtol=1e-5)
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    workers = [context.Process(target=_rank, args=(rank, free_port, results)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-        assert worker.exitcode == 0
-    theirs, ours = torch.tensor([results.get() for _ in workers]).mean(0)
+    theirs, ours = torch.tensor(on_ranks(_rank, group=True)).mean(0)
     assert ((theirs - whole).abs() > 0.05 * whole).all()
     assert torch.allclose(ours, whole, rtol=1e-5)

@@ -16,6 +16,7 @@ from gdino_lightning.data.world import draw_scene
 from gdino_lightning.inference.predictor import Predictor
 
 pytestmark = pytest.mark.slow
+SUPPORT = Path(__file__).parents[1] / "support"
 
 # the program, which notes every question to the model and every address outside this machine that it turns to
 WATCHED = """
@@ -23,18 +24,14 @@ import sys
 from pathlib import Path
 
 notes = Path(sys.argv.pop(1))
+sys.path.append(sys.argv.pop(1))
+from outside import dialled
 
 
 def note(event, arguments):
-    if event == "socket.getaddrinfo":
-        place = arguments[0]
-    elif event == "socket.connect" and isinstance(arguments[1], tuple):
-        place = arguments[1][0]
-    else:
-        return
-    if place not in ("127.0.0.1", "localhost", "::1", None):
+    if (machine := dialled(event, arguments)) is not None:
         with notes.open("a") as file:
-            print("outside", place, file=file)
+            print("outside", machine, file=file)
 
 
 sys.addaudithook(note)
@@ -90,7 +87,7 @@ def scene(tmp_path_factory) -> Drawn:
 def served(tmp_path_factory):
     notes = tmp_path_factory.mktemp("notes") / "notes.txt"
     notes.touch()
-    program = ("-c", WATCHED, str(notes))
+    program = ("-c", WATCHED, str(notes), str(SUPPORT))
     with serving("--weights", "nano", "--device", "cpu", "--port", str(_free_port()), program=program) as url:
         yield Served(url, notes)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from gdino_lightning.data.fields import byte_order
 from gdino_lightning.data.images import decode_rgb
 from gdino_lightning.data.parallel import map_pictures
-from gdino_lightning.data.prepare import TEST, TRAIN
+from gdino_lightning.data.publish import finish_preparation
 from gdino_lightning.data.similarity import Thumbnail, thumbnail
+from gdino_lightning.data.source import SPLITS, TEST, TRAIN
 from gdino_lightning.data.table import IMAGES_FOLDER, TABLE_NAME, Row, picture_files, read_table
 from gdino_lightning.errors import DatasetError
 
@@ -64,7 +65,8 @@ def look_at(root: Path, *, progress: bool = True) -> list[Look]:
     Raises:
         DatasetError: There is no table, or a table or a folder of pictures cannot be read.
     """
-    splits = [split for split in (TRAIN, TEST) if (root / split / TABLE_NAME).is_file()]
+    finish_preparation(root)
+    splits = [split for split in SPLITS if (root / split / TABLE_NAME).is_file()]
     if not splits:
         raise DatasetError(
             f"{root}: has neither {TRAIN}/{TABLE_NAME} nor {TEST}/{TABLE_NAME}; give a folder that `gdino prepare` made"

@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from gdino_lightning.errors import CheckpointError
+from gdino_lightning.errors import CheckpointError, reason_of
 from gdino_lightning.files import write_atomic
 
 UNUSED_NAME = "unused.safetensors"
@@ -31,4 +31,4 @@ def read_unused(folder: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged ({error}); export the weights again") from None
+        raise CheckpointError(f"{path}: damaged ({reason_of(error)}); export the weights again") from None

@@ -5,8 +5,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertTokenizer
 
-from gdino_lightning.errors import CheckpointError
-from gdino_lightning.model.convert.files import first_line
+from gdino_lightning.errors import CheckpointError, reason_of
 from gdino_lightning.model.hub import cached_folder, unreachable
 
 BERT = "google-bert/bert-base-uncased"  # the text encoder of all published weights
@@ -51,9 +50,9 @@ def _bert(path: Path, beside: str) -> Tokenizer:
             f"({reason}); {beside}"
         )
     try:
-        return _plain(AutoTokenizer.from_pretrained(BERT).backend_tokenizer)
+        return _plain(AutoTokenizer.from_pretrained(BERT, trust_remote_code=False).backend_tokenizer)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: {BERT} cannot be downloaded ({first_line(error)}); {beside}") from None
+        raise CheckpointError(f"{path}: {BERT} cannot be downloaded ({reason_of(error)}); {beside}") from None
 
 
 def _read(folder: Path) -> Tokenizer:
@@ -63,7 +62,7 @@ def _read(folder: Path) -> Tokenizer:
             return _plain(Tokenizer.from_file(str(folder / "tokenizer.json")))
         return _plain(BertTokenizer(str(folder / "vocab.txt")).backend_tokenizer)
     except Exception as error:  # `tokenizers` raises Exception itself
-        raise CheckpointError(f"{folder}: the tokenizer there cannot be read ({first_line(error)})") from None
+        raise CheckpointError(f"{folder}: the tokenizer there cannot be read ({reason_of(error)})") from None
 
 
 def _plain(tokenizer: Tokenizer) -> Tokenizer:

@@ -5,6 +5,7 @@ from gdino_lightning.training.callbacks.calibrate import Calibrate
 from gdino_lightning.training.callbacks.checkpoints import EpochCheckpoints
 from gdino_lightning.training.callbacks.early_stopping import GuardedEarlyStopping
 from gdino_lightning.training.callbacks.ema import RampedEMA
+from gdino_lightning.training.callbacks.graceful_stop import GracefulStop
 from gdino_lightning.training.callbacks.pictures import DetectionPictures
 from gdino_lightning.training.callbacks.predictions import PredictionsCSV
 from gdino_lightning.training.callbacks.reference import Reference, ReferenceScore
@@ -17,6 +18,7 @@ __all__ = [
     "Calibrate",
     "DetectionPictures",
     "EpochCheckpoints",
+    "GracefulStop",
     "GuardedEarlyStopping",
     "PredictionsCSV",
     "RampedEMA",

@@ -18,9 +18,11 @@ class AdapterFiles(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the adapters that validation has seen."""
-        if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]  # set outside the class
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside the class
             return
-        state = averaged_state(trainer) or pl_module.state_dict()
+        state = averaged_state(trainer) or trainer.strategy.lightning_module_state_dict()  # shared out: all take part
+        if not trainer.is_global_zero:
+            return
         own = {name.removeprefix(STATE_PREFIX): tensor for name, tensor in state.items()}
         path = Path(trainer.default_root_dir) / "checkpoints" / f"epoch-{trainer.current_epoch:02d}{ADAPTER_SUFFIX}"
         save_adapter(own, cast(Lora, pl_module.lora), cast(str, pl_module.base), path)

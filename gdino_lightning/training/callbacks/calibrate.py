@@ -52,8 +52,8 @@ class Calibrate(Callback):
         found = calibrate(records, names, min_boxes=self.min_boxes, precision=self.precision, evidence=self.evidence)
         module.calibrated = found.to_plain()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write thresholds.json."""
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write thresholds.json, also where a resumed run finds that all epochs are done."""
         self._write(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from gdino_lightning.errors import ConfigError
 from gdino_lightning.evaluation.bootstrap import bootstrap_map
@@ -24,16 +25,16 @@ logger = logging.getLogger(__name__)
 
 
 class EpochCheckpoints(Checkpoint):
-    """Saves three kinds of files when an epoch and its validation are done, and never in between.
+    """Saves three kinds of files when an epoch and its validation are done.
 
     - `epoch-NN.ckpt`: weights only, NN as in metrics.csv (from 00). `keep` of them stay: newest and best.
     - `best.ckpt`: weights only, the chosen epoch so far (a hard link where the disk allows it).
-    - `last.ckpt`: with optimizer, schedule, counters and callbacks; resumes with the next epoch.
+    - `last.ckpt`: with optimizer, schedule, counters and callbacks; resumes with the next epoch. Where a signal ends a
+      fit within an epoch, it is written there, between two steps, and resumes with the next batch.
 
-    Only full epochs are saved, because Lightning 2.6 repeats steps when it resumes within one. The trainer's
-    `WholeCheckpointIO` writes each file beside its place and moves it there, so a crash leaves the file of the epoch
-    before; what a killed run left half-written is removed when training starts. A score is the monitored value of a
-    validation that ran in the epoch (not of an earlier one); NaN is none.
+    The trainer's `WholeCheckpointIO` writes each file beside its place and moves it there, so a crash leaves the file
+    of the epoch before; what a killed run left half-written is removed when training starts. A score is the monitored
+    value of a validation that ran in the epoch (not of an earlier one); NaN is none.
 
     Where `val/map` is monitored, `evaluation/selection.py` chooses among the kept epochs: the earliest of those within
     one standard error of the best, unless it is clearly worse in over-detection or calibration, which count where the
@@ -68,6 +69,7 @@ class EpochCheckpoints(Checkpoint):
         self.dirpath = dirpath
         self._candidates: dict[int, Candidate] = {}  # by epoch; only of validated epochs that are still on the disk
         self._validated = False  # in the present epoch
+        self.last_step: int | None = None  # optimizer steps in last.ckpt, if it is of this run
 
     @property
     def best_epoch(self) -> int | None:
@@ -97,6 +99,9 @@ class EpochCheckpoints(Checkpoint):
             logger.warning("%s is missing: the best epoch is chosen among new ones", self.best_model_path)
             here = set()
         self._keep_candidates(trainer.strategy.broadcast(here))
+        resumed = trainer.ckpt_path
+        if resumed and Path(resumed).resolve() == self._last.resolve():
+            self.last_step = trainer.global_step
         if trainer.is_global_zero:
             for name in ("epoch-*.ckpt", "best.ckpt", "last.ckpt"):
                 for leftover in self._folder.glob(part_of(Path(name)).name):
@@ -127,10 +132,15 @@ class EpochCheckpoints(Checkpoint):
         if trainer.is_global_zero and best is not None and best != held:
             _link(self._path(best), self._folder / "best.ckpt")
         self._keep_candidates({best, *kept})
-        trainer.save_checkpoint(self._folder / "last.ckpt", weights_only=False)
+        self._save_last(trainer)
         if trainer.is_global_zero:
             for dropped in set(range(epoch)) - kept:
                 self._path(dropped).unlink(missing_ok=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save the place in the epoch where a signal ended the fit between two steps."""
+        if isinstance(exception, SIGTERMException) and trainer.training and self._is_between_steps(trainer):
+            self._save_last(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say which epoch was chosen, and why."""
@@ -152,6 +162,21 @@ class EpochCheckpoints(Checkpoint):
     @property
     def _folder(self) -> Path:
         return Path(self.dirpath or "")  # settled in `setup`
+
+    @property
+    def _last(self) -> Path:
+        return self._folder / "last.ckpt"
+
+    def _save_last(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self._last, weights_only=False)
+        self.last_step = trainer.global_step
+
+    @staticmethod
+    def _is_between_steps(trainer: Trainer) -> bool:
+        """Tell whether an epoch is neither at its start nor at its end, and no batch and no gradient is pending."""
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current
+        whole = batches.ready == batches.completed and batches.completed % trainer.accumulate_grad_batches == 0
+        return whole and 0 < batches.completed < trainer.num_training_batches
 
     @property
     def _is_of_validation(self) -> bool:

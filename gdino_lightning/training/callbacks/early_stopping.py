@@ -4,7 +4,7 @@ import logging
 import math
 from typing import Any, Literal
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks.early_stopping import EarlyStopping, EarlyStoppingReason
 from torch import Tensor
 
@@ -22,7 +22,7 @@ class GuardedEarlyStopping(EarlyStopping):
     that is not finite is a collapse.
 
     It looks once after every validation but the one before the first step. What it has counted is in `last.ckpt`;
-    the settings of a resumed run are those that it is resumed with.
+    the settings of a resumed run are those that it is resumed with, and a run that stopped by them trains no further.
 
     Two methods of Lightning's class that are overridden are private; the tests of this file hold their behaviour.
 
@@ -56,10 +56,24 @@ class GuardedEarlyStopping(EarlyStopping):
             raise ConfigError(f"early stopping: collapse_share is {collapse_share}, expected a share above 0, or null")
         super().__init__(monitor, min_delta=min_delta, patience=patience, mode=mode)
         self.collapse_share = collapse_share
+        self._newest: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was counted, and the newest value, in plain types."""
+        return super().state_dict() | {"newest": self._newest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting, with the patience of this run: Lightning would take that of the run before."""
         super().load_state_dict(state_dict | {"patience": self.patience})
+        self._newest = state_dict.get("newest")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End a run that had stopped, unless it is resumed with settings by which it would not have."""
+        collapse = None if self._newest is None else self._collapse(self._newest, float(self.best_score))
+        if collapse or self.wait_count >= self.patience:
+            trainer.should_stop = True
+            counted = f"{self.monitor} did not gain in {self.wait_count} validations; go on with a higher patience"
+            logger.warning("the run had stopped early: %s", collapse or counted)
 
     def _run_early_stopping_check(self, trainer: Trainer) -> None:
         """Look once; say why where the run stops."""
@@ -70,6 +84,7 @@ class GuardedEarlyStopping(EarlyStopping):
 
     def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
         """Return whether to stop, and why."""
+        self._newest = float(current)
         collapse = self._collapse(float(current), float(self.best_score))
         if collapse is None:
             return super()._evaluate_stopping_criteria(current)

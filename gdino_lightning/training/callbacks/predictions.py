@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import distributed
 
 from gdino_lightning.data.batch import Batch, Target
 from gdino_lightning.data.fields import COLUMNS
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class PredictionsCSV(Callback):
-    """Writes <default_root_dir>/predictions.csv when a prediction ends; with several processes, one file each.
+    """Writes <default_root_dir>/predictions.csv when a prediction ends; the first process, for all of them.
 
     Boxes are xyxy_px of the stored picture. The file takes its place in one move.
 
@@ -55,9 +56,14 @@ class PredictionsCSV(Callback):
             self._rows[target.image_id] = _rows(thresholds.apply(found), target, names)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the file."""
-        name = "predictions.csv" if trainer.world_size == 1 else f"predictions-{trainer.global_rank}.csv"
-        path = Path(trainer.default_root_dir) / name
+        """Gather the rows of all processes and write the file."""
+        if trainer.world_size > 1:
+            shares = [self._rows] * trainer.world_size if trainer.global_rank == 0 else None
+            distributed.gather_object(self._rows, shares)
+            self._rows = {image_id: rows for share in shares or () for image_id, rows in share.items()}
+        if trainer.global_rank > 0:
+            return
+        path = Path(trainer.default_root_dir) / "predictions.csv"
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*COLUMNS, "score"])

@@ -20,6 +20,7 @@ from gdino_lightning.data.batch import Sample
 from gdino_lightning.data.canvas import Sizing
 from gdino_lightning.data.dataset import DetectionDataset
 from gdino_lightning.data.loaders import CanvasLoaders
+from gdino_lightning.data.publish import finish_preparation
 from gdino_lightning.data.split import split_names
 from gdino_lightning.data.table import TABLE_NAME, Picture, read_split, read_table
 from gdino_lightning.errors import ConfigError, DatasetError, listed
@@ -91,6 +92,7 @@ class Reference:
         return [_with_labels(picture, asked) for picture in pictures]
 
     def _table(self, part: str) -> Path:
+        finish_preparation(Path(self.root))
         table = Path(self.root) / part / TABLE_NAME
         if not table.is_file():
             raise DatasetError(f"{table}: no such table; reference.root must be a folder that `gdino prepare` wrote")

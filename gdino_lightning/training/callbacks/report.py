@@ -22,6 +22,7 @@ from gdino_lightning.evaluation.report.sections import Subject
 from gdino_lightning.files import write_atomic
 from gdino_lightning.inference.draw import save_jpeg
 from gdino_lightning.model.pretrained import CHECKPOINT_KEY, read_checkpoint
+from gdino_lightning.signals import is_ending
 from gdino_lightning.training.callbacks.report_page import RunHistory, report_page
 from gdino_lightning.training.callbacks.store_records import name_records
 from gdino_lightning.training.environment import environment
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 class RunReport(Callback):
     """Writes `report/report.html` in the trainer's `default_root_dir`: one file that opens offline.
 
-    After `fit`, also one that ends with an error, it tells of the validation of the epoch in `best.ckpt` (without one,
+    After `fit`, also one that fails, it tells of the validation of the epoch in `best.ckpt` (without one,
     of the newest); after `test`, of the test split. Plots lie beside it as PNG and contact sheets of pictures as JPEG;
     TensorBoard has them under `report/`. What an epoch saw is kept in `report/records/epoch-NN.npz` as long as its
     weights are, so that a resumed run can tell of an epoch before. A drawn world, which has no files, gets no report.
@@ -69,8 +70,8 @@ class RunReport(Callback):
         save_records(folder / f"{_stem(trainer.current_epoch)}.npz", seen)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Tell of what there is when training ends early."""
-        if trainer.state.fn == TrainerFn.FITTING:
+        """Tell of what there is when training fails; what a signal ends has no time for pictures."""
+        if trainer.state.fn == TrainerFn.FITTING and not is_ending(exception):
             self._report_fit(trainer, cast(ScoredModule, pl_module))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gdino_lightning.errors import ConfigError
+from gdino_lightning.signals import is_ending
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger, Row, read_metrics
 
 _MAP = ("val/map", "val/map_50", "val/map_75", "val/reference/map", "val/reference/map_50")
@@ -32,7 +33,7 @@ _MAYBE_UNDEFINED = (
 
 
 class ResultsPlot(Callback):
-    """Draws `report/results.png` in the run's folder when training ends, also when it ends with an error.
+    """Draws `report/results.png` in the run's folder when training ends, also when it fails.
 
     Raises:
         ConfigError: no `MetricsCSVLogger` is attached to the trainer.
@@ -48,8 +49,9 @@ class ResultsPlot(Callback):
         self._draw(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Draw what there is: most wanted when training went wrong."""
-        self._draw(trainer)
+        """Draw what there is: most wanted when training went wrong, and no matter of a signal, which leaves no time."""
+        if not is_ending(exception):
+            self._draw(trainer)
 
     def _draw(self, trainer: Trainer) -> None:
         table = _table(trainer)

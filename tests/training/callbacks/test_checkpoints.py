@@ -9,6 +9,7 @@ import torch.multiprocessing as mp
 from full_disk import die, fail_within
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from ranks import on_ranks
 from torch.utils.data import DataLoader, TensorDataset
 
 from gdino_lightning.errors import ConfigError
@@ -359,27 +360,13 @@ def test_a_run_of_an_early_version_resumes_with_its_scores(tmp_path: Path) -> No
     assert checkpoints.best_epoch == 1
 
 
-def _fit_on_two(rank: int, folder: str, port: int) -> None:
-    import os
-
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank)
-    )
-    fit(Path(folder), [0.1, 0.3, 0.2], checkpoints=EpochCheckpoints(keep=2), strategy="ddp", devices=2)
+def _fit_on_two(rank: int, folder: Path) -> None:
+    fit(folder, [0.1, 0.3, 0.2], checkpoints=EpochCheckpoints(keep=2), strategy="ddp", devices=2)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_two_processes_write_one_set_of_files(tmp_path: Path, unused_port: int) -> None:
-    mp.spawn(_fit_on_two, args=(str(tmp_path), unused_port), nprocs=2)
+def test_two_processes_write_one_set_of_files(tmp_path: Path) -> None:
+    on_ranks(_fit_on_two, tmp_path)
     assert files(tmp_path) == {"epoch-01.ckpt", "epoch-02.ckpt", "best.ckpt", "last.ckpt"}
     assert load(tmp_path, "best.ckpt")["epoch"] == 1
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -161,3 +161,23 @@ def test_a_patience_given_on_resume_wins(tmp_path):
 def test_settings_that_cannot_be_used_are_named(setting, message):
     with pytest.raises(ConfigError, match=message):
         GuardedEarlyStopping(**setting)
+
+
+def test_a_run_that_had_stopped_trains_no_further_when_it_is_resumed(tmp_path, caplog):
+    values = [0.5, 0.5, 0.5, 0.9, 0.9]
+    assert fit(tmp_path, values, GuardedEarlyStopping(patience=2)) == [0, 1, 2]
+    with caplog.at_level(logging.WARNING):
+        assert fit(tmp_path, values, GuardedEarlyStopping(patience=2), resume=True) == []
+    assert (
+        "the run had stopped early: val/map did not gain in 2 validations; go on with a higher patience" in caplog.text
+    )
+    assert fit(tmp_path, values, GuardedEarlyStopping(patience=3), resume=True) == [3, 4]
+
+
+def test_a_run_that_had_collapsed_trains_no_further_unless_more_is_allowed(tmp_path, caplog):
+    values = [0.5, 0.3, 0.6]
+    assert fit(tmp_path, values, GuardedEarlyStopping(collapse_share=0.2)) == [0, 1]
+    with caplog.at_level(logging.WARNING):
+        assert fit(tmp_path, values, GuardedEarlyStopping(collapse_share=0.2), resume=True) == []
+    assert "the run had stopped early: val/map collapsed to 0.300, 40% worse than its best, 0.500" in caplog.text
+    assert fit(tmp_path, values, GuardedEarlyStopping(collapse_share=0.5), resume=True) == [2]

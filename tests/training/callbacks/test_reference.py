@@ -1,6 +1,5 @@
 """The reference of a run: what is scored, when, with which weights, and that training does not notice."""
 
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -9,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from lightning.pytorch import Callback, Trainer
+from ranks import on_ranks
 
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.table import read_split
@@ -237,25 +236,21 @@ def test_a_phrase_of_no_label_and_the_dataset_of_the_run_are_refused(tmp_path, d
         Reference(str(world), num_pictures=0)
 
 
-def _validate_on_two(rank: int, folder: str, root: str, world: str, port: int) -> None:
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank)
-    )
+def _validate_on_two(rank: int, folder: Path, root: str, world: str) -> dict[str, float]:
     settings = {"strategy": "ddp", "devices": 2, "logger": False}
     data = DetectionDataModule(root, CLASSES, batch_size=4, val=0.25, **SIZES)
-    trainer = trainer_in(Path(folder), ReferenceScore(Reference(world)), **settings)
+    trainer = trainer_in(folder, ReferenceScore(Reference(world)), **settings)
     trainer.validate(module_of(), datamodule=data, verbose=False)
-    torch.save({name: float(trainer.callback_metrics[name]) for name in (MAP, MAP_50)}, Path(folder) / f"{rank}.pt")
+    return {name: float(trainer.callback_metrics[name]) for name in (MAP, MAP_50)}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_two_processes_score_the_reference_as_one_does(tmp_path, drawn, world, free_port):
-    mp.spawn(_validate_on_two, args=(str(tmp_path), str(drawn), str(world), free_port), nprocs=2)
+def test_two_processes_score_the_reference_as_one_does(tmp_path, drawn, world):
     trainer = trainer_in(tmp_path, ReferenceScore(Reference(str(world))))
     data = DetectionDataModule(str(drawn), CLASSES, batch_size=4, val=0.25, **SIZES)
     trainer.validate(module_of(), datamodule=data, verbose=False)
     alone = {name: float(trainer.callback_metrics[name]) for name in (MAP, MAP_50)}
     assert alone[MAP] > 0.1
-    for rank in (0, 1):
-        assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(alone, abs=1e-6)
+    for scores in on_ranks(_validate_on_two, tmp_path, str(drawn), str(world)):
+        assert scores == pytest.approx(alone, abs=1e-6)

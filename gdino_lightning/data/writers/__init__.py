@@ -1,0 +1,1 @@
+"""The formats that datasets are written in: each is a `Writer`."""

@@ -23,6 +23,7 @@ VERBS = {
     "sample": "draw the sample dataset: pictures and VOC XML, no download",
     "prepare": "a dataset of any known format -> tables and a train/test split, or another format",
     "inspect": "look at a prepared dataset before training: --root data/facemask",
+    "train": "a folder of labelled pictures, from start to finish: gdino train pets.zip",
     "fit": "fine-tune: --config configs/facemask.yaml",
     "validate": "score the validation part",
     "test": "score the test split: --ckpt_path runs/latest/checkpoints/best.ckpt",
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _show_own_messages()
     try:
         with handling(terminate):
-            return _run(arguments[0], arguments[1:])
+            return run_verb(arguments[0], arguments[1:])
     except GdinoError as error:
         return _fail(str(error), BAD_INPUT)
     except FloatingPointError as error:
@@ -89,8 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"terminated by {stop.name}", TERMINATED)
 
 
-def _run(verb: str, rest: list[str]) -> int:
-    """Run a verb: `run_<verb>` of `<verb>_verb.py`."""
+def run_verb(verb: str, rest: list[str]) -> int:
+    """Run a verb, `run_<verb>` of `<verb>_verb.py`, and return the exit code.
+
+    Args:
+        verb: One of `VERBS`.
+        rest: What was typed after it.
+    """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of damaged pictures; our own line names them
     if verb in (*LIGHTNING_VERBS, PRETRAIN):
         from gdino_lightning.cli.lightning_verbs import run_lightning

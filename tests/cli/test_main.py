@@ -37,7 +37,7 @@ def failure(capsys, *arguments: str) -> str:
 def test_the_static_table_of_verbs_is_what_the_parsers_offer():
     offered = lightning_verbs.GdinoCLI.subcommands()
     assert set(LIGHTNING_VERBS) == set(offered)
-    data, runs = {"sample", "prepare", "inspect"}, {"pretrain", "world", "select", "compare", "phrases"}
+    data, runs = {"sample", "prepare", "inspect"}, {"pretrain", "train", "world", "select", "compare", "phrases"}
     assert set(VERBS) == {*offered, *data, *runs, "detect", "edit", "serve", "export"}
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from matplotlib.figure import Figure
 
-    from gdino_lightning.data.table import Picture
+    from gdino_lightning.data.pictures import Picture
     from gdino_lightning.inference.draw import Image
     from gdino_lightning.inference.predictor import Predictor
 
@@ -133,7 +133,7 @@ def columns_of(folder: Path, checkpoints: Mapping[int, Path], num_pictures: int)
     """
     import torch  # these take seconds: not for --help
 
-    from gdino_lightning.data.table import read_split
+    from gdino_lightning.data.pictures import read_split
     from gdino_lightning.inference.predictor import Predictor
     from gdino_lightning.inference.saved import saved_evaluation
     from gdino_lightning.model.pretrained import load_pretrained

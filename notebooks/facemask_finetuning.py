@@ -73,9 +73,9 @@ from gdino_lightning.cli.quiet import quiet
 from gdino_lightning.data.canvas import Sizing, normalise_on_canvas, resize
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.images import read_rgb
+from gdino_lightning.data.pictures import read_split
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.sample import draw_sample
-from gdino_lightning.data.table import read_split
 from gdino_lightning.data.transforms import Augmentation
 from gdino_lightning.data.world import draw_scene
 from gdino_lightning.inference.draw import PALETTE

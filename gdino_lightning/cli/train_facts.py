@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from gdino_lightning.cli.given_phrases import given_phrases
 from gdino_lightning.cli.plan import Facts
 from gdino_lightning.data.identity import identity_of
+from gdino_lightning.data.pictures import read_split
 from gdino_lightning.data.source import TEST, TRAIN, VAL
-from gdino_lightning.data.table import TABLE_NAME, read_split
+from gdino_lightning.data.table import TABLE_NAME
 from gdino_lightning.errors import PromptError, listed
 from gdino_lightning.prompt.phrases import name_to_phrase
 

@@ -16,10 +16,11 @@ from gdino_lightning.data.grounding import GroundedPicture, scan_captions
 from gdino_lightning.data.identity import check_same_data, identity_of
 from gdino_lightning.data.loaders import CanvasLoaders, check_at_least, refuse_overfit_batches
 from gdino_lightning.data.parts import Parts, Val
+from gdino_lightning.data.pictures import Picture, scan_split
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.publish import finish_preparation
 from gdino_lightning.data.sample import draw_sample
-from gdino_lightning.data.table import CAPTIONS_NAME, TABLE_NAME, Picture, scan_split
+from gdino_lightning.data.table import CAPTIONS_NAME, TABLE_NAME
 from gdino_lightning.data.transforms import Augmentation
 from gdino_lightning.errors import ConfigError, DatasetError, Problems, listed
 from gdino_lightning.files import refuse_unwritable

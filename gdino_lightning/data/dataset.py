@@ -13,7 +13,7 @@ from gdino_lightning.data.batch import Request, Sample, Target
 from gdino_lightning.data.canvas import Sizing, normalise_on_canvas, resize
 from gdino_lightning.data.grounding import GroundedPicture
 from gdino_lightning.data.images import read_rgb
-from gdino_lightning.data.table import Picture
+from gdino_lightning.data.pictures import Picture
 from gdino_lightning.data.transforms import Augmentation, Augmenter
 from gdino_lightning.errors import DatasetError, listed
 

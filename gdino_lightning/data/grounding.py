@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from gdino_lightning.data.caption_lines import read_caption
 from gdino_lightning.data.fields import Box, box_problem, clip_box, shown
-from gdino_lightning.data.table import CAPTIONS_NAME, IMAGES_FOLDER, Picture
+from gdino_lightning.data.pictures import Picture
+from gdino_lightning.data.table import CAPTIONS_NAME, IMAGES_FOLDER
 from gdino_lightning.errors import Problems, PromptError
 from gdino_lightning.prompt.captions import Caption
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gdino_lightning.data.grounding import GroundedPicture
-from gdino_lightning.data.table import Picture
+from gdino_lightning.data.pictures import Picture
 from gdino_lightning.errors import DatasetError
 
 

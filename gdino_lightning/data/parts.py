@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from gdino_lightning.data.grounding import GroundedPicture
+from gdino_lightning.data.pictures import Picture
 from gdino_lightning.data.shots import pick_shots
 from gdino_lightning.data.source import TEST, TRAIN, VAL
 from gdino_lightning.data.split import hold_out, hold_out_stratified, split_names
-from gdino_lightning.data.table import TABLE_NAME, Picture
+from gdino_lightning.data.table import TABLE_NAME
 from gdino_lightning.errors import ConfigError
 
 Val = float | Literal["val", "test"] | None

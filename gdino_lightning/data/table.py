@@ -1,8 +1,4 @@
-"""The CSV table of a split: one row for each box, coordinates as annotated, clipped when loaded.
-
-A split folder holds `annotations.csv` and `images/`. Pictures without a row are negatives: pictures on which
-nothing is to be found.
-"""
+"""The CSV table of a split, `annotations.csv`: one row for each box, coordinates as annotated."""
 
 import codecs
 import csv
@@ -10,28 +6,20 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from gdino_lightning.data.fields import (
     COLUMNS,
-    IMAGE_SUFFIXES,
     Box,
-    box_problem,
-    byte_order,
-    clip_box,
     format_number,
     parse_file_name,
     parse_label,
     parse_number,
     parse_side,
 )
-from gdino_lightning.data.images import read_size
 from gdino_lightning.errors import DatasetError, Problems
 
 T = TypeVar("T")
@@ -43,7 +31,7 @@ IMAGES_FOLDER = "images"
 _MOST_COLUMNS = 1_000
 _SHORTEST_ROW = len("a,0,0,1,1,b,1,1")
 _FEW_LINES = 10_000  # may be blank
-_REMAKE = "run `gdino prepare` again or restore the file"
+REMAKE = "run `gdino prepare` again or restore the file"
 
 
 @dataclass(frozen=True)
@@ -67,30 +55,6 @@ class Row:
     line: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One picture of a split and its annotated boxes.
-
-    Attributes:
-        path: File of the picture.
-        width: Width of the stored picture in px.
-        height: Height of the stored picture in px.
-        boxes_px: (N, 4) float32 xyxy_px, clipped to the picture.
-        labels: N class names.
-    """
-
-    path: Path
-    width: int
-    height: int
-    boxes_px: npt.NDArray[np.float32]
-    labels: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """File name of the picture, its key in the split."""
-        return self.path.name
-
-
 def write_table(rows: Iterable[Row]) -> bytes:
     """Return the CSV of `rows` in their order: UTF-8, newline line ends, whole numbers without a point."""
     text = io.StringIO(newline="")
@@ -111,61 +75,22 @@ def read_table(path: Path) -> list[Row]:
         DatasetError: The table cannot be used; names file and line of every bad row.
     """
     problems = Problems(path)
-    rows = _scan_table(path, problems)
+    rows = scan_table(path, problems)
     problems.check()
     return rows
 
 
-def read_split(folder: Path) -> list[Picture]:
-    """Load the pictures of a split folder, sorted by the bytes of their names, negatives among them.
-
-    Boxes are clipped to their picture. No picture is decoded; sizes are compared with the headers.
-
-    Raises:
-        DatasetError: Table, pictures and boxes do not fit together; names file and line of everything bad.
-    """
-    problems = Problems(folder)
-    pictures = scan_split(folder, problems)
-    problems.check()
-    return pictures
-
-
-def scan_split(folder: Path, problems: Problems) -> list[Picture]:
-    """As `read_split`, but leave out what cannot be used and say so in `problems`."""
-    table = folder / TABLE_NAME
-    rows: list[Row] = []
-    with problems.collecting():
-        rows = sorted(_scan_table(table, problems), key=lambda row: byte_order(row.image_name))
-    try:
-        files = picture_files(folder)
-    except DatasetError as error:
-        problems.add(str(error))
-        return []
-    pictures: dict[str, Picture] = {}
-    for name, path in files.items():
-        with problems.collecting():
-            pictures[name] = _negative(path)
-    for name, group in groupby(rows, key=lambda row: row.image_name):
-        members = list(group)
-        if name in pictures:
-            pictures[name] = _with_boxes(pictures[name], members, table, problems)
-        elif name not in files:
-            where = f"{table}:{members[0].line}"
-            problems.add(f"{where}: picture {name!r} is not in {folder / IMAGES_FOLDER}; {_REMAKE}")
-    return list(pictures.values())
-
-
-def _scan_table(path: Path, problems: Problems) -> list[Row]:
+def scan_table(path: Path, problems: Problems) -> list[Row]:
     """Read the rows that can be used and say what is wrong with the others; raises where it is no table at all."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror or error}); {_REMAKE}") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error}); {REMAKE}") from error
     (_, header), *records = read_records(data, str(path))
     places = _find_columns(path, header)
     rows: dict[Row, None] = {}
     if not records and not path.with_name(CAPTIONS_NAME).is_file():
-        raise DatasetError(f"{path}: no row below the header, so no box to learn from; {_REMAKE}")
+        raise DatasetError(f"{path}: no row below the header, so no box to learn from; {REMAKE}")
     for line, record in records:
         with problems.collecting():
             rows.setdefault(_parse_row(path, line, {name: record[places[name]] for name in COLUMNS}))
@@ -188,41 +113,6 @@ def read_records(data: bytes, where: str) -> list[tuple[int, list[str]]]:
     return found
 
 
-def _with_boxes(picture: Picture, rows: Sequence[Row], table: Path, problems: Problems) -> Picture:
-    width, height = picture.width, picture.height
-    for row in rows:
-        if (row.image_width, row.image_height) != (width, height):
-            told = f"{table}:{row.line}: size {row.image_width}x{row.image_height} px"
-            problems.add(f"{told}, but {picture.path} has {width}x{height}; {_REMAKE}")
-        elif problem := box_problem(row.box_px, width, height):
-            problems.add(f"{table}:{row.line}: {problem}")
-    boxes_px = np.array([clip_box(row.box_px, width, height) for row in rows], dtype=np.float32)
-    return Picture(picture.path, width, height, boxes_px, tuple(row.label_name for row in rows))
-
-
-def _negative(path: Path) -> Picture:
-    width, height = read_size(path)
-    return Picture(path, width, height, np.zeros((0, 4), dtype=np.float32), ())
-
-
-def picture_files(folder: Path) -> dict[str, Path]:
-    """Return name -> file of all pictures of a split's folder, in the order of their bytes.
-
-    Raises:
-        DatasetError: The folder cannot be read.
-    """
-    images = folder / IMAGES_FOLDER
-    try:
-        names = sorted((path.name for path in images.iterdir()), key=byte_order)
-    except OSError as error:
-        raise DatasetError(f"{images}: cannot be read ({error.strerror or error}); {_REMAKE}") from error
-    return {
-        name: images / name
-        for name in names
-        if not name.startswith(".") and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
-    }
-
-
 def _decode(data: bytes, path: str) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DatasetError(f"{path}:1: is UTF-16; save the table as UTF-8")
@@ -232,10 +122,10 @@ def _decode(data: bytes, path: str) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise DatasetError(f"{path}:{line}: is not UTF-8; save the table as UTF-8") from error
     if not text.strip():
-        raise DatasetError(f"{path}: empty file; {_REMAKE}")
+        raise DatasetError(f"{path}: empty file; {REMAKE}")
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise DatasetError(f"{path}:{line}: holds a NUL character, so it is no text; {_REMAKE}")
+        raise DatasetError(f"{path}:{line}: holds a NUL character, so it is no text; {REMAKE}")
     _check_shape(path, text)
     return text
 
@@ -246,7 +136,7 @@ def _check_shape(path: str, text: str) -> None:
     if columns > _MOST_COLUMNS:
         raise DatasetError(f"{path}:1: {columns:,} columns; the first line must be {','.join(COLUMNS)}")
     if lines > _FEW_LINES + len(text) / _SHORTEST_ROW:
-        raise DatasetError(f"{path}: {lines:,} lines in {len(text):,} characters, too short to be rows; {_REMAKE}")
+        raise DatasetError(f"{path}: {lines:,} lines in {len(text):,} characters, too short to be rows; {REMAKE}")
 
 
 def _read_cells(path: str, text: str) -> list[list[str]]:

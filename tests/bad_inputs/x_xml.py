@@ -7,7 +7,7 @@ from pathlib import Path
 from prepared_factory import write_split
 from voc_factory import Item, png, voc_xml
 
-from gdino_lightning.data.table import read_split
+from gdino_lightning.data.pictures import read_split
 from gdino_lightning.data.voc import MAX_BYTES, MAX_DEPTH
 from tests.bad_inputs.case import FIT, Case, Handled, Refused, dataset
 

@@ -18,7 +18,7 @@ from gdino_lightning.data.batch import Request
 from gdino_lightning.data.canvas import Sizing
 from gdino_lightning.data.dataset import DetectionDataset
 from gdino_lightning.data.images import read_rgb
-from gdino_lightning.data.table import read_split
+from gdino_lightning.data.pictures import read_split
 from gdino_lightning.inference.draw import color_of
 from gdino_lightning.model.pretrained import read_checkpoint
 from gdino_lightning.training.checkpoint_io import write_checkpoint

@@ -13,7 +13,7 @@ from verb_runs import ONE_STEP, SIZES, Done, failure, fit_arguments, forbid_step
 
 from gdino_lightning.cli import main
 from gdino_lightning.data.datamodule import DetectionDataModule
-from gdino_lightning.data.table import read_split
+from gdino_lightning.data.pictures import read_split
 from gdino_lightning.training.module import GroundingDinoModule
 
 SHORT = [*ONE_STEP, "--trainer.limit_val_batches=1"]

@@ -9,7 +9,7 @@ from gdino_lightning.data.batch import CanvasSampler, Request, collate
 from gdino_lightning.data.canvas import IMAGENET_MEAN, IMAGENET_STD, Sizing
 from gdino_lightning.data.dataset import DetectionDataset
 from gdino_lightning.data.grounding import GroundedPicture
-from gdino_lightning.data.table import Picture
+from gdino_lightning.data.pictures import Picture
 from gdino_lightning.data.transforms import Augmentation
 from gdino_lightning.errors import DatasetError
 from gdino_lightning.prompt.captions import Caption

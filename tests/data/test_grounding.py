@@ -5,7 +5,8 @@ import pytest
 from voc_factory import png, write_files
 
 from gdino_lightning.data.grounding import read_captions
-from gdino_lightning.data.table import CAPTIONS_NAME, Picture
+from gdino_lightning.data.pictures import Picture
+from gdino_lightning.data.table import CAPTIONS_NAME
 from gdino_lightning.errors import DatasetError
 
 TEXT = "a man in a red coat behind two dogs"

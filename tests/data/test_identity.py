@@ -10,7 +10,7 @@ from prepared_factory import write_split
 
 from gdino_lightning.data.grounding import GroundedPicture
 from gdino_lightning.data.identity import check_same_data, identity_of
-from gdino_lightning.data.table import Picture, read_split
+from gdino_lightning.data.pictures import Picture, read_split
 from gdino_lightning.errors import DatasetError
 from gdino_lightning.prompt import Caption
 

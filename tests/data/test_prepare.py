@@ -12,9 +12,10 @@ import pytest
 from killed import killed_after
 from voc_factory import dataset_files, png, tree_digest, tree_times, voc_xml, write_files
 
+from gdino_lightning.data.pictures import read_split
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.publish import finish_preparation
-from gdino_lightning.data.table import COLUMNS, read_split, read_table
+from gdino_lightning.data.table import COLUMNS, read_table
 from gdino_lightning.errors import DatasetError
 
 

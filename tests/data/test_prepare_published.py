@@ -10,8 +10,9 @@ import pytest
 from voc_factory import tree_times
 
 from gdino_lightning.data.inspection.survey import survey
+from gdino_lightning.data.pictures import read_split
 from gdino_lightning.data.prepare import prepare
-from gdino_lightning.data.table import read_split, read_table
+from gdino_lightning.data.table import read_table
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 JPEG = SHARED / "data" / "face-mask-detection-jpeg.zip"

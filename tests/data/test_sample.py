@@ -11,10 +11,10 @@ import pytest
 
 from gdino_lightning.data import sample
 from gdino_lightning.data.drawing.plan import plan_picture
+from gdino_lightning.data.pictures import read_split
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.sample import draw_sample, voc_xml
 from gdino_lightning.data.subjects import Drawn
-from gdino_lightning.data.table import read_split
 from gdino_lightning.data.world import draw_scene
 from gdino_lightning.errors import DatasetError
 

@@ -8,7 +8,8 @@ from hypothesis import example
 from hypothesis import strategies as st
 
 from gdino_lightning.data.grounding import GroundedPicture, read_captions
-from gdino_lightning.data.table import CAPTIONS_NAME, Picture
+from gdino_lightning.data.pictures import Picture
+from gdino_lightning.data.table import CAPTIONS_NAME
 from gdino_lightning.errors import DatasetError
 
 WIDTH, HEIGHT = 400, 300

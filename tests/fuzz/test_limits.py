@@ -12,7 +12,8 @@ from fuzzing import file_of
 
 from gdino_lightning.cli.phrase_check import load_strict, read_text
 from gdino_lightning.data.grounding import read_captions
-from gdino_lightning.data.table import COLUMNS, Picture, read_table
+from gdino_lightning.data.pictures import Picture
+from gdino_lightning.data.table import COLUMNS, read_table
 from gdino_lightning.data.voc import MAX_BYTES, scan_voc
 from gdino_lightning.errors import GdinoError
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer

@@ -7,8 +7,8 @@ import yaml
 from PIL import Image
 from voc_factory import png
 
+from gdino_lightning.data.pictures import read_split
 from gdino_lightning.data.prepare import prepare
-from gdino_lightning.data.table import read_split
 from gdino_lightning.errors import ConfigError
 from gdino_lightning.inference.journal import PictureResult
 from gdino_lightning.inference.picture_files import PictureFiles

@@ -15,7 +15,7 @@ from gdino_lightning.boxes import cxcywh_norm_to_xyxy_px, cxcywh_to_xyxy, pairwi
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.fields import COLUMNS
-from gdino_lightning.data.table import Picture, read_split
+from gdino_lightning.data.pictures import Picture, read_split
 from gdino_lightning.errors import PromptError
 from gdino_lightning.prompt import Caption, PromptBatch, build_caption_prompt
 from gdino_lightning.training.matcher import Truth

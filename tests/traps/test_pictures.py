@@ -15,7 +15,8 @@ from gdino_lightning.data.batch import Request
 from gdino_lightning.data.canvas import Sizing, normalise_on_canvas
 from gdino_lightning.data.dataset import DetectionDataset
 from gdino_lightning.data.fields import COLUMNS
-from gdino_lightning.data.table import Picture, read_table
+from gdino_lightning.data.pictures import Picture
+from gdino_lightning.data.table import read_table
 from gdino_lightning.errors import DatasetError
 from gdino_lightning.model.nano import nano_config, random_nano
 from gdino_lightning.training.criterion import SetCriterion

@@ -8,10 +8,11 @@ from pathlib import Path
 from gdino_lightning.data.fields import byte_order
 from gdino_lightning.data.images import decode_rgb
 from gdino_lightning.data.parallel import map_pictures
+from gdino_lightning.data.pictures import picture_files
 from gdino_lightning.data.publish import finish_preparation
 from gdino_lightning.data.similarity import Thumbnail, thumbnail
 from gdino_lightning.data.source import SPLITS, TEST, TRAIN
-from gdino_lightning.data.table import IMAGES_FOLDER, TABLE_NAME, Row, picture_files, read_table
+from gdino_lightning.data.table import IMAGES_FOLDER, TABLE_NAME, Row, read_table
 from gdino_lightning.errors import DatasetError
 
 

@@ -20,9 +20,10 @@ from gdino_lightning.data.batch import Sample
 from gdino_lightning.data.canvas import Sizing
 from gdino_lightning.data.dataset import DetectionDataset
 from gdino_lightning.data.loaders import CanvasLoaders
+from gdino_lightning.data.pictures import Picture, read_split
 from gdino_lightning.data.publish import finish_preparation
 from gdino_lightning.data.split import split_names
-from gdino_lightning.data.table import TABLE_NAME, Picture, read_split, read_table
+from gdino_lightning.data.table import TABLE_NAME, read_table
 from gdino_lightning.errors import ConfigError, DatasetError, listed
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
 from gdino_lightning.prompt import Prompt, class_phrases

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from ranks import on_ranks
 
 from gdino_lightning.data.datamodule import DetectionDataModule
-from gdino_lightning.data.table import read_split
+from gdino_lightning.data.pictures import read_split
 from gdino_lightning.errors import ConfigError, DatasetError, PromptError
 from gdino_lightning.evaluation.coco_map import CocoMeanAveragePrecision
 from gdino_lightning.training.callbacks import RampedEMA, Reference, ReferenceScore

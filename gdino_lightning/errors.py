@@ -62,6 +62,10 @@ class Problems:
         except DatasetError as error:
             self._texts += error.problems
 
+    def __bool__(self) -> bool:
+        """Tell whether there is a problem."""
+        return bool(self._texts)
+
     def check(self) -> None:
         """Stop where there is a problem.
 

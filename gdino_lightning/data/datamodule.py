@@ -16,10 +16,11 @@ from gdino_lightning.data.grounding import GroundedPicture, scan_captions
 from gdino_lightning.data.identity import check_same_data, identity_of
 from gdino_lightning.data.loaders import CanvasLoaders, check_at_least, refuse_overfit_batches
 from gdino_lightning.data.parts import Parts, Val
-from gdino_lightning.data.pictures import Picture, scan_split
+from gdino_lightning.data.pictures import Picture, pack_split, scan_split
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.publish import finish_preparation
 from gdino_lightning.data.sample import draw_sample
+from gdino_lightning.data.source import SPLITS
 from gdino_lightning.data.table import CAPTIONS_NAME, TABLE_NAME
 from gdino_lightning.data.transforms import Augmentation
 from gdino_lightning.errors import ConfigError, DatasetError, Problems, listed
@@ -146,16 +147,17 @@ class DetectionDataModule(LightningDataModule):
             DatasetError: there is nothing to make it from, or `source` cannot be used.
         """
         finish_preparation(self._root)
-        if not self._missing_tables():
-            return
-        if self._source is None:
-            raise DatasetError(
-                f"{self._missing_tables()[0]}: no such table; run `gdino prepare --source PATH --root {self._root}`, "
-                "or set data.source"
-            )
-        with refuse_unwritable(self._root), hold(self._root, "wait for it", wait=True):
-            if self._missing_tables():  # still, after another process held the folder
-                self._prepare(self._source)
+        if missing := self._missing_tables():
+            if self._source is None:
+                raise DatasetError(
+                    f"{missing[0]}: no such table; run `gdino prepare --source PATH --root {self._root}`, or set "
+                    "data.source"
+                )
+            with refuse_unwritable(self._root), hold(self._root, "wait for it", wait=True):
+                if self._missing_tables():  # still, after another process held the folder
+                    self._prepare(self._source)
+        for split in SPLITS:
+            pack_split(self._root / split)
 
     def _missing_tables(self) -> list[Path]:
         return [path for path in (self._root / split / TABLE_NAME for split in ("train", "test")) if not path.is_file()]
@@ -241,16 +243,17 @@ class DetectionDataModule(LightningDataModule):
 
     def _trained_captions(self) -> list[GroundedPicture]:
         """The captions of the pictures that are trained on."""
+        if not self._captions:
+            return []
         trained = self._parts.trained(self._splits["train"], self._captions)
         captions = [caption for caption in self._captions if caption.name in trained]
-        if self._captions:
-            logger.info(
-                "%s: %d of %d captions to train on, with %d boxes",
-                self._root / "train" / CAPTIONS_NAME,
-                len(captions),
-                len(self._captions),
-                sum(len(caption.labels) for caption in captions),
-            )
+        logger.info(
+            "%s: %d of %d captions to train on, with %d boxes",
+            self._root / "train" / CAPTIONS_NAME,
+            len(captions),
+            len(self._captions),
+            sum(len(caption.labels) for caption in captions),
+        )
         return captions
 
     def _read_all(self, splits: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
 """Which pictures of a prepared dataset train, validate and test."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +44,7 @@ class Parts:
     shots: int | None
     seed: int
     evaluate_on_train: bool
+    _dealt: list[tuple[Sequence[Picture], set[str]]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -101,11 +102,12 @@ class Parts:
         return self.val
 
     def _held_out(self, pictures: Sequence[Picture]) -> set[str]:
-        """Names of the pictures of the training split that validate."""
+        """Names of the pictures of the training split that validate; of the same pictures they are drawn once."""
         fraction = self._validated()
         if isinstance(fraction, str):
             return set()
-        labels = {picture.name: picture.labels for picture in pictures}
-        if self.val_split == "random":
-            return set(hold_out(labels, fraction, self.val_seed)[1])
-        return set(hold_out_stratified(labels, fraction, self.val_seed)[1])
+        if not (self._dealt and self._dealt[0][0] is pictures):
+            labels = {picture.name: picture.labels for picture in pictures}
+            draw = hold_out if self.val_split == "random" else hold_out_stratified
+            self._dealt[:] = [(pictures, set(draw(labels, fraction, self.val_seed)[1]))]
+        return self._dealt[0][1]

@@ -1,8 +1,9 @@
 """The pictures of a split folder: those of its table with their boxes, and those without a row, which are negatives."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -10,8 +11,13 @@ import numpy.typing as npt
 
 from gdino_lightning.data.fields import IMAGE_SUFFIXES, box_problem, byte_order, clip_box
 from gdino_lightning.data.images import read_size
+from gdino_lightning.data.packed import Packed, read_packed, write_packed
 from gdino_lightning.data.table import IMAGES_FOLDER, REMAKE, TABLE_NAME, Row, scan_table
 from gdino_lightning.errors import DatasetError, Problems
+
+_LARGE_BYTES = 1_000_000  # of a table; a smaller one, of some 15,000 boxes, is read in a second
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,68 @@ def read_split(folder: Path) -> list[Picture]:
 
 def scan_split(folder: Path, problems: Problems) -> list[Picture]:
     """As `read_split`, but leave out what cannot be used and say so in `problems`."""
+    packed = _from_packed(folder)
+    return _from_table(folder, problems) if packed is None else packed
+
+
+def pack_split(folder: Path, pictures: Sequence[Picture] | None = None) -> None:
+    """Let a large split open fast: write what it says in Parquet behind its table, unless that was done.
+
+    Nothing is written for a split with problems, which its reader tells, and none in a folder that cannot be written.
+
+    Args:
+        folder: Folder of the split.
+        pictures: What it holds, where it is known; None reads it.
+    """
+    table = folder / TABLE_NAME
+    if not table.is_file() or table.stat().st_size < _LARGE_BYTES or _from_packed(folder) is not None:
+        return
+    problems = Problems(folder)
+    pictures = _from_table(folder, problems) if pictures is None else pictures
+    if problems:
+        return
+    try:
+        write_packed(folder, table, _pack(pictures))
+    except OSError as error:
+        logger.warning("%s: cannot be written (%s); reading this split takes longer", folder, error.strerror or error)
+
+
+def _pack(pictures: Sequence[Picture]) -> Packed:
+    classes = {name: index for index, name in enumerate(sorted({name for each in pictures for name in each.labels}))}
+    return Packed(
+        names=[each.name for each in pictures],
+        num_bytes=np.array(_bytes_of(each.path for each in pictures), dtype=np.int64),
+        sizes_px=np.array([(each.width, each.height) for each in pictures], dtype=np.int32),
+        starts=np.cumsum([0, *(len(each.labels) for each in pictures)]),
+        classes=list(classes),
+        labels=np.array([classes[name] for each in pictures for name in each.labels], dtype=np.int32),
+        boxes_px=np.concatenate([each.boxes_px for each in pictures]),
+    )
+
+
+def _bytes_of(files: Iterable[Path]) -> list[int]:
+    return [file.stat().st_size for file in files]
+
+
+def _from_packed(folder: Path) -> list[Picture] | None:
+    """The pictures as the packed file has them; None where there is none, or table or pictures have changed since."""
+    packed = read_packed(folder, folder / TABLE_NAME)
+    if packed is None:
+        return None
+    files = list(picture_files(folder).values())
+    if [path.name for path in files] != packed.names or [path.stat().st_size for path in files] != list(
+        packed.num_bytes
+    ):
+        return None
+    label_of = [packed.classes[index] for index in packed.labels]
+    ranges = pairwise(packed.starts.tolist())
+    return [
+        Picture(path, width, height, packed.boxes_px[start:end], tuple(label_of[start:end]))
+        for path, (width, height), (start, end) in zip(files, packed.sizes_px.tolist(), ranges, strict=True)
+    ]
+
+
+def _from_table(folder: Path, problems: Problems) -> list[Picture]:
     table = folder / TABLE_NAME
     rows: list[Row] = []
     with problems.collecting():
@@ -66,7 +134,7 @@ def scan_split(folder: Path, problems: Problems) -> list[Picture]:
     pictures: dict[str, Picture] = {}
     for name, path in files.items():
         with problems.collecting():
-            pictures[name] = _negative(path)
+            pictures[name] = picture_of(path, read_size(path), ())
     for name, group in groupby(rows, key=lambda row: row.image_name):
         members = list(group)
         if name in pictures:
@@ -85,13 +153,19 @@ def _with_boxes(picture: Picture, rows: Sequence[Row], table: Path, problems: Pr
             problems.add(f"{told}, but {picture.path} has {width}x{height}; {REMAKE}")
         elif problem := box_problem(row.box_px, width, height):
             problems.add(f"{table}:{row.line}: {problem}")
-    boxes_px = np.array([clip_box(row.box_px, width, height) for row in rows], dtype=np.float32)
-    return Picture(picture.path, width, height, boxes_px, tuple(row.label_name for row in rows))
+    return picture_of(picture.path, (width, height), rows)
 
 
-def _negative(path: Path) -> Picture:
-    width, height = read_size(path)
-    return Picture(path, width, height, np.zeros((0, 4), dtype=np.float32), ())
+def picture_of(path: Path, size_px: tuple[int, int], rows: Sequence[Row]) -> Picture:
+    """Return a picture with the boxes of its rows.
+
+    Args:
+        path: Its file.
+        size_px: Its width and height.
+        rows: Its boxes, checked; none where it is a negative.
+    """
+    boxes_px = np.array([clip_box(row.box_px, *size_px) for row in rows], dtype=np.float32).reshape(-1, 4)
+    return Picture(path, *size_px, boxes_px, tuple(row.label_name for row in rows))
 
 
 def picture_files(folder: Path) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from gdino_lightning.data.arrange import Arranged, OnBad, SplitMethod, Splits, arrange, labels_of
+from gdino_lightning.data.pictures import pack_split, picture_of
 from gdino_lightning.data.publish import Content, publish, recorded_source
 from gdino_lightning.data.recognise import open_source
 from gdino_lightning.data.source import SPLITS
@@ -148,6 +149,10 @@ def _publish(
         {"parameters": parameters, "source_sha256": source_sha256, "split_sha256": digest},
         progress=progress,
     )
+    if writer is TABLES:
+        for split, items in splits.items():
+            places = ((root / writer.folder_of(split) / item.picture.name, item) for item in items)
+            pack_split(root / split, [picture_of(path, item.size, item.rows) for path, item in places])
     changed = before not in (None, source_sha256)
     summary = arranged.summarise(root, digest, changed_files, source_changed=changed)
     return summary if writer.keeps_captions else summary.without_captions()

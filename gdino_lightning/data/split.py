@@ -232,7 +232,7 @@ class _Balance:
     def __init__(self, strata: _Strata, share: float) -> None:
         self._strata = strata
         self._share = share
-        self._totals = sum(strata.values(), Counter[tuple[str, str]]())
+        self._totals = _sum(strata.values())
         self._excess = dict.fromkeys(self._totals, 0.0)
 
     def prefers_train(self, unit: _Unit) -> bool:
@@ -252,7 +252,16 @@ class _Balance:
         )
 
     def _count(self, unit: _Unit) -> Counter[tuple[str, str]]:
-        return sum((self._strata.get(name, Counter()) for name in unit), Counter[tuple[str, str]]())
+        if len(unit) == 1:
+            return self._strata.get(unit[0], Counter())
+        return _sum(self._strata.get(name, Counter()) for name in unit)
+
+
+def _sum(counts: Iterable[Counter[tuple[str, str]]]) -> Counter[tuple[str, str]]:
+    total: Counter[tuple[str, str]] = Counter()  # Python's own sum would copy it for every picture
+    for each in counts:
+        total.update(each)
+    return total
 
 
 def _nearest(sums: _Sums, num_train: int, total: int) -> int:

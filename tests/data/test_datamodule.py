@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
 from gdino_lightning.data import datamodule as datamodule_file
+from gdino_lightning.data import pictures
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.fields import COLUMNS
@@ -315,3 +316,20 @@ def test_the_sample_is_drawn_beside_the_root(tmp_path, monkeypatch):
     make(tmp_path / "faces", source="sample").prepare_data()
     drawn = tmp_path / "faces-source"
     assert calls == [("draw", drawn), ("prepare", drawn, tmp_path / "faces")]
+
+
+def test_large_tables_are_packed_before_any_process_reads_them_and_again_where_they_were_edited(root, monkeypatch):
+    monkeypatch.setattr(pictures, "_LARGE_BYTES", 0)
+    make(root).prepare_data()
+    monkeypatch.setattr(pictures, "scan_table", lambda *_: pytest.fail("a table was read"))
+    module = make(root)
+    module.prepare_data()
+    module.setup("fit")
+    monkeypatch.undo()
+    monkeypatch.setattr(pictures, "_LARGE_BYTES", 0)
+    table = root / "train" / "annotations.csv"
+    table.write_text(table.read_text().replace("with_mask", "dog", 1))
+    edited = make(root)
+    edited.prepare_data()
+    with pytest.raises(DatasetError, match="labels dog are no classes"):
+        edited.setup("fit")

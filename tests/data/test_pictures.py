@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 from voc_factory import png, write_files
 
-from gdino_lightning.data.pictures import read_split
+from gdino_lightning.data import pictures
+from gdino_lightning.data.packed import PACKED_NAME
+from gdino_lightning.data.pictures import pack_split, read_split
 from gdino_lightning.data.table import COLUMNS
 from gdino_lightning.errors import DatasetError
 
@@ -75,4 +77,87 @@ def test_files_that_are_no_pictures_are_not_negatives(split):
 def test_loading_does_not_decode(split, monkeypatch):
     folder = split(LINE)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    assert len(read_split(folder)) == 2
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Every table is a large one."""
+    monkeypatch.setattr(pictures, "_LARGE_BYTES", 0)
+
+
+LINES = (LINE, "dog,-3,2,41,30.5,b.png,40,30", "guide dog,1,1,3.25,3,b.png,40,30")
+
+
+def plain(picture):
+    boxes = picture.boxes_px
+    return picture.path, picture.width, picture.height, picture.labels, boxes.tolist(), boxes.dtype
+
+
+def is_equal(ours, theirs) -> bool:
+    return [plain(each) for each in ours] == [plain(each) for each in theirs]
+
+
+def test_a_packed_split_says_what_its_table_says_without_a_look_at_the_pictures(split, large, monkeypatch):
+    folder = write_files(split(*LINES), {"images/c.png": png(seed=2)})
+    told = read_split(folder)
+    pack_split(folder)
+    monkeypatch.setattr(pictures, "read_size", lambda _: pytest.fail("a header was read"))
+    monkeypatch.setattr(pictures, "scan_table", lambda *_: pytest.fail("the table was read"))
+    assert is_equal(read_split(folder), told)
+    assert [len(each.labels) for each in told] == [1, 2, 0]
+
+
+def test_a_table_of_captions_alone_is_packed_without_boxes(split, large):
+    folder = split()
+    (folder / "captions.jsonl").write_text("")
+    told = read_split(folder)
+    pack_split(folder)
+    assert (folder / PACKED_NAME).is_file()
+    assert is_equal(read_split(folder), told)
+
+
+def test_an_edited_table_and_other_pictures_win_over_what_was_packed(split, large):
+    folder = split(*LINES)
+    pack_split(folder)
+    split(*LINES[:1])
+    assert [each.labels for each in read_split(folder)] == [("cat",), ()]
+    split(*LINES)
+    write_files(folder, {"images/c.png": png(seed=2)})
+    assert [each.name for each in read_split(folder)] == ["a.png", "b.png", "c.png"]
+    write_files(folder, {"images/b.png": png(50, 60, seed=1)})
+    with pytest.raises(DatasetError, match="size 40x30 px, but"):
+        read_split(folder)
+    (folder / "images" / "b.png").unlink()
+    with pytest.raises(DatasetError, match=r"picture 'b\.png' is not in"):
+        read_split(folder)
+
+
+def test_what_was_packed_is_packed_again_only_after_a_change(split, large):
+    folder = split(*LINES)
+    pack_split(folder)
+    first = (folder / PACKED_NAME).stat().st_ino
+    pack_split(folder)
+    assert (folder / PACKED_NAME).stat().st_ino == first
+    split(*LINES[:1])
+    pack_split(folder)
+    assert (folder / PACKED_NAME).stat().st_ino != first
+    assert [each.labels for each in read_split(folder)] == [("cat",), ()]
+
+
+def test_nothing_is_packed_of_a_small_split_of_one_with_problems_or_of_none(split, monkeypatch, tmp_path):
+    folder = split(*LINES)
+    pack_split(folder)
+    monkeypatch.setattr(pictures, "_LARGE_BYTES", 0)
+    split(*LINES, "cat,1,2,3,4,c.png,40,30")
+    pack_split(folder)
+    pack_split(tmp_path / "nowhere")
+    assert not (folder / PACKED_NAME).exists()
+
+
+def test_a_split_that_cannot_be_packed_is_read_all_the_same(split, large, caplog):
+    folder = split(*LINES)
+    (folder / f".{PACKED_NAME}.part").mkdir()  # where it is written first
+    pack_split(folder)
+    assert "reading this split takes longer" in caplog.text
     assert len(read_split(folder)) == 2

@@ -12,6 +12,8 @@ import pytest
 from killed import killed_after
 from voc_factory import dataset_files, png, tree_digest, tree_times, voc_xml, write_files
 
+from gdino_lightning.data import pictures
+from gdino_lightning.data.packed import PACKED_NAME
 from gdino_lightning.data.pictures import read_split
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.publish import finish_preparation
@@ -207,6 +209,27 @@ def test_identical_pictures_and_those_cut_by_the_split_are_told(source, tmp_path
     assert summary.cut == (summary.identical if cut else ())
     cut_by_some_seed = {bool(run(source, tmp_path / f"{seed}", num_train=5, seed=seed).cut) for seed in range(8)}
     assert cut_by_some_seed == {True, False}
+
+
+def test_large_splits_are_packed_with_what_their_tables_say(source, tmp_path, monkeypatch):
+    write_files(source, {"images/p10.png": png(50, 60), "annotations/p10.xml": voc_xml("p10.png", [], (50, 60))})
+    monkeypatch.setattr(pictures, "_LARGE_BYTES", 0)
+    root = tmp_path / "root"
+    run(source, root, num_train=5)
+    for split in ("train", "test"):
+        packed = read_split(root / split)
+        (root / split / PACKED_NAME).unlink()
+        told = read_split(root / split)
+        for ours, theirs in zip(packed, told, strict=True):
+            assert (ours.path, ours.width, ours.height, ours.labels) == (
+                theirs.path,
+                theirs.width,
+                theirs.height,
+                theirs.labels,
+            )
+            np.testing.assert_array_equal(ours.boxes_px, theirs.boxes_px)
+    assert run(source, root, num_train=5).changed_files == 0
+    assert (root / "train" / PACKED_NAME).is_file()
 
 
 def test_the_manifest_records_parameters_and_digests(source, tmp_path):

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from gdino_lightning.data.canvas import Sizing
+from gdino_lightning.data.shares import Shares
 from gdino_lightning.prompt.captions import Caption
 
 
@@ -146,8 +147,8 @@ class CanvasSampler(DistributedSampler[list[Request]]):
     picture's numbers do not depend on its neighbours. In training each batch draws one scale of
     `short_sides`, its canvas is the element-wise largest of its members' at that scale, and what is left over
     in each canvas group is merged with its neighbours in aspect ratio, so that few batches are small; a
-    slightly larger common canvas is then a mild augmentation. Every picture is asked for once per epoch; the
-    number of batches is the same in every epoch.
+    slightly larger common canvas is then a mild augmentation. Every picture is asked for once per epoch, unless
+    its weight says that others are in its place; the number of batches is the same in every epoch.
 
     Batches are dealt to the ranks in turn. Where they do not divide, the first ones are dealt again, so that
     all ranks take the same number of steps; the metric counts a picture once, by its image id.
@@ -162,6 +163,7 @@ class CanvasSampler(DistributedSampler[list[Request]]):
         short_sides: scales to draw from in training; empty for the base scale alone.
         shuffle: True for training.
         seed: with the epoch, what order and scales follow from.
+        weights: share of the epochs that ask for each picture, above 0 and at most 1; None for all.
         rank: of this process; by default that of torch.distributed, or 0.
         world_size: number of processes; by default that of torch.distributed, or 1.
     """
@@ -175,6 +177,7 @@ class CanvasSampler(DistributedSampler[list[Request]]):
         short_sides: Sequence[int] = (),
         shuffle: bool = False,
         seed: int = 0,
+        weights: Sequence[float] | None = None,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
@@ -193,7 +196,8 @@ class CanvasSampler(DistributedSampler[list[Request]]):
         for index, size in enumerate(self._sizes):
             groups[sizing.canvas(*size)].append(index)
         # neighbours in this order are alike in aspect ratio, then in size
-        self._groups = [groups[canvas] for canvas in sorted(groups, key=lambda c: (c[0] / c[1], c))]
+        ordered = [groups[canvas] for canvas in sorted(groups, key=lambda c: (c[0] / c[1], c))]
+        self._shares = Shares(ordered, weights or [1.0] * len(self._sizes), seed)
         self._num_batches = len(self._batches(np.random.default_rng(0)))
         self._start = (-1, 0)  # epoch, and batches of it that are not asked for again
 
@@ -220,6 +224,7 @@ class CanvasSampler(DistributedSampler[list[Request]]):
             "scales": [list(astuple(scale)) for scale in self._scales],
             "seed": self.seed,
             "processes": self.num_replicas,
+            **self._shares.settings,
         }
 
     def __iter__(self) -> Iterator[list[Request]]:
@@ -234,10 +239,10 @@ class CanvasSampler(DistributedSampler[list[Request]]):
     def _batches(self, rng: np.random.Generator) -> list[list[int]]:
         """Deal the pictures into batches of indices: shuffled and merged in training, in order otherwise."""
         if not self.shuffle:
-            return [chunk for group in self._groups for chunk in self._chunks(group)]
+            return [chunk for group in self._shares.of_epoch(self.epoch) for chunk in self._chunks(group)]
         full: list[list[int]] = []
         rest: list[int] = []
-        for group in self._groups:
+        for group in self._shares.of_epoch(self.epoch):
             *chunks, last = self._chunks([int(i) for i in rng.permutation(group)])
             full += chunks
             if len(last) == self._batch_size:

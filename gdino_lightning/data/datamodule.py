@@ -15,6 +15,7 @@ from gdino_lightning.data.dataset import Demand, DetectionDataset
 from gdino_lightning.data.grounding import GroundedPicture, scan_captions
 from gdino_lightning.data.identity import check_same_data, identity_of
 from gdino_lightning.data.loaders import CanvasLoaders, check_at_least, refuse_overfit_batches
+from gdino_lightning.data.mixed import MixedSet, ReadSet, read_mixed
 from gdino_lightning.data.parts import Parts, Val
 from gdino_lightning.data.pictures import Picture, pack_split, scan_split
 from gdino_lightning.data.prepare import prepare
@@ -68,6 +69,8 @@ class DetectionDataModule(LightningDataModule):
         cache: keep decoded pictures in memory.
         seed: order, scales and augmentation follow from it and the epoch.
         limit_train_pictures: train on this many, drawn by `seed`, with all their captions; null for all.
+        mix: further datasets to train on, a list of `{root: FOLDER, phrases: ..., weight: 0.1}`, each asked for its
+            own classes; `weight` is the share of its pictures in an epoch; null for none.
         shots: train on pictures, drawn by `seed`, until each class is on so many of them; null for all.
         evaluate_on_train: validate and test on the training pictures, to check that the model can overfit.
         accept_changes: resume a run on other data than it was trained on so far.
@@ -100,12 +103,13 @@ class DetectionDataModule(LightningDataModule):
         seed: int = 0,
         limit_train_pictures: int | None = None,
         shots: int | None = None,
+        mix: list[MixedSet] | None = None,
         evaluate_on_train: bool = False,
         accept_changes: bool = False,
     ) -> None:
         super().__init__()
         # a checkpoint holds plain types only, so that it loads with weights_only=True
-        self.save_hyperparameters(logger=False, ignore=["augmentation"])
+        self.save_hyperparameters(logger=False, ignore=["augmentation", "mix"])
         self.classes = _class_names(phrases or [])
         self._root = Path(root)
         self._source = source
@@ -133,6 +137,8 @@ class DetectionDataModule(LightningDataModule):
         self._cache = cache
         self._seed = seed
         self._accept_changes = accept_changes
+        self._mix = mix or []
+        self._read_mix: list[ReadSet] = []
         self._identity: dict[str, Any] | None = None  # of what is trained on
         self._splits: dict[str, list[Picture]] = {}
         self._captions: list[GroundedPicture] = []  # of the training split, read with its table
@@ -156,8 +162,10 @@ class DetectionDataModule(LightningDataModule):
             with refuse_unwritable(self._root), hold(self._root, "wait for it", wait=True):
                 if self._missing_tables():  # still, after another process held the folder
                     self._prepare(self._source)
-        for split in SPLITS:
-            pack_split(self._root / split)
+        for each in self._mix:
+            each.check_there()
+        for folder in (*(self._root / split for split in SPLITS), *(each.folder for each in self._mix)):
+            pack_split(folder)
 
     def _missing_tables(self) -> list[Path]:
         return [path for path in (self._root / split / TABLE_NAME for split in ("train", "test")) if not path.is_file()]
@@ -190,13 +198,17 @@ class DetectionDataModule(LightningDataModule):
             if part not in self._datasets:
                 pictures = self._parts.pictures(part, self._splits, self._captions)
                 captions = self._trained_captions() if part == "train" else []
+                mixed = self._read_mix if part == "train" else []
+                captioned = [*captions, *(caption for each in mixed for caption in each.captions)]
                 if part == "train":
-                    self._identity = identity_of(pictures, captions)
-                self.captions |= {grounded.place: grounded.caption for grounded in captions}
+                    learned = [*pictures, *(picture for each in mixed for picture in each.pictures)]
+                    self._identity = identity_of(learned, captioned)
+                self.captions |= {grounded.place: grounded.caption for grounded in captioned}
                 self._datasets[part] = DetectionDataset(
                     pictures,
                     self.classes,
                     captions=captions,
+                    mixed=mixed,
                     augmentation=self._augmentation if part == "train" else None,
                     seed=self._seed,
                     cache=self._cache,
@@ -215,6 +227,11 @@ class DetectionDataModule(LightningDataModule):
         if self._identity is not None and not self._accept_changes:
             check_same_data(state_dict.get("trained_on", {}), self._identity, self._root)
 
+    @property
+    def further_phrases(self) -> list[tuple[str, ...]]:
+        """The wordings of each further dataset that is trained on; known after `setup("fit")`."""
+        return [each.phrases for each in self._read_mix if each.phrases]
+
     def demands(self) -> list[Demand]:
         """What the pictures to train on ask of the model; known after `setup("fit")`."""
         return self._datasets["train"].demands(self._loaders.smallest)
@@ -223,7 +240,7 @@ class DetectionDataModule(LightningDataModule):
         """Batches of the training pictures and captions: shuffled, scaled and augmented."""
         dataset = self._datasets["train"]
         loaders = replace(self._loaders, batch_size=self.hparams["batch_size"])  # which `AutoBatch` sets
-        return loaders.for_training(dataset, dataset.sizes)
+        return loaders.for_training(dataset, dataset.sizes, dataset.weights)
 
     def val_dataloader(self) -> DataLoader[list[Sample]]:
         """Batches of the validation pictures."""
@@ -266,6 +283,8 @@ class DetectionDataModule(LightningDataModule):
         for split in splits:
             if split not in self._splits:
                 self._splits[split] = self._scan(split, problems)
+        if "train" in splits and not self._read_mix:
+            self._read_mix = [read_mixed(each, problems) for each in self._mix]
         problems.check()
 
     def _scan(self, split: str, problems: Problems) -> list[Picture]:

@@ -13,6 +13,7 @@ from gdino_lightning.data.batch import Request, Sample, Target
 from gdino_lightning.data.canvas import Sizing, normalise_on_canvas, resize
 from gdino_lightning.data.grounding import GroundedPicture
 from gdino_lightning.data.images import read_rgb
+from gdino_lightning.data.mixed import ReadSet
 from gdino_lightning.data.pictures import Picture
 from gdino_lightning.data.transforms import Augmentation, Augmenter
 from gdino_lightning.errors import DatasetError, listed
@@ -43,6 +44,7 @@ class DetectionDataset(Dataset[list[Sample]]):
         classes: class names; a label becomes its place among them.
         captions: pictures to be trained with a caption; their image ids follow those of `pictures`. They are
             never mirrored, because a text may speak of left and right.
+        mixed: further datasets with classes of their own; image ids go on through them.
         augmentation: changes for training; None for evaluation.
         seed: with the epoch and the image id, what the augmentation draws follow from.
         cache: keep all decoded pictures in memory (3 bytes a pixel: 360 kB at 400x300 px). They are decoded
@@ -58,19 +60,30 @@ class DetectionDataset(Dataset[list[Sample]]):
         classes: Sequence[str],
         *,
         captions: Sequence[GroundedPicture] = (),
+        mixed: Sequence[ReadSet] = (),
         augmentation: Augmentation | None = None,
         seed: int = 0,
         cache: bool = False,
     ) -> None:
-        self._pictures: list[Picture | GroundedPicture] = [*pictures, *captions]
-        indices = {name: index for index, name in enumerate(classes)}
-        self._labels = [_labels(picture, indices) for picture in pictures]
-        self._labels += [torch.tensor(picture.labels, dtype=torch.int64) for picture in captions]
+        self._pictures: list[Picture | GroundedPicture] = []
+        self._labels: list[Tensor] = []
+        self._phrases: list[tuple[str, ...] | None] = []
+        self._weights: list[float] = []
+        for each in (ReadSet(pictures, captions, classes), *mixed):
+            self._add(each)
         self._augmenter = None if augmentation is None else Augmenter(augmentation)
         self._unmirrored = None if augmentation is None else Augmenter(replace(augmentation, flip=0.0))
         self._seed = seed
         paths = dict.fromkeys(picture.path for picture in self._pictures) if cache else {}
         self._cached = {path: read_rgb(path) for path in paths}
+
+    def _add(self, read: ReadSet) -> None:
+        indices = {name: index for index, name in enumerate(read.classes)}
+        self._pictures += [*read.pictures, *read.captions]
+        self._labels += [_labels(picture, indices) for picture in read.pictures]
+        self._labels += [torch.tensor(picture.labels, dtype=torch.int64) for picture in read.captions]
+        self._phrases += [read.phrases] * len(read.pictures) + [None] * len(read.captions)
+        self._weights += [read.weight] * (len(read.pictures) + len(read.captions))
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -87,6 +100,11 @@ class DetectionDataset(Dataset[list[Sample]]):
     def sizes(self) -> list[tuple[int, int]]:
         """(width, height) px of every stored picture."""
         return [(picture.width, picture.height) for picture in self._pictures]
+
+    @property
+    def weights(self) -> list[float]:
+        """Share of the epochs that ask for each picture."""
+        return self._weights
 
     @property
     def paths(self) -> list[Path]:
@@ -127,6 +145,7 @@ class DetectionDataset(Dataset[list[Sample]]):
             labels=labels,
             boxes_px=None if augmenter else boxes_px,
             caption=caption,
+            phrases=self._phrases[index],
         )
         return Sample(pixels, pixel_mask, target)
 

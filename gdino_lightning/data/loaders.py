@@ -105,10 +105,24 @@ class CanvasLoaders:
         """The smallest scale that training draws."""
         return self.sizing.at(min(self.train_short_sides, default=self.sizing.short_side))
 
-    def for_training(self, dataset: Dataset[list[Sample]], sizes: Sequence[tuple[int, int]]) -> CanvasLoader:
-        """Batches in an order and of scales that differ by epoch; `sizes` are (width, height) px of all pictures."""
+    def for_training(
+        self, dataset: Dataset[list[Sample]], sizes: Sequence[tuple[int, int]], weights: Sequence[float] | None = None
+    ) -> CanvasLoader:
+        """Batches in an order and of scales that differ by epoch.
+
+        Args:
+            dataset: Makes the samples.
+            sizes: (width, height) px of all pictures.
+            weights: Share of the epochs that ask for each; None for all.
+        """
         sampler = CanvasSampler(
-            sizes, self.batch_size, self.sizing, short_sides=self.train_short_sides, shuffle=True, seed=self.seed
+            sizes,
+            self.batch_size,
+            self.sizing,
+            short_sides=self.train_short_sides,
+            shuffle=True,
+            seed=self.seed,
+            weights=weights,
         )
         return self._loader(dataset, sampler)
 

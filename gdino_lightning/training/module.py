@@ -191,6 +191,8 @@ class GroundingDinoModule(DetectionSteps):
         if stage == "fit":
             data = getattr(self.trainer, "datamodule", None)  # any that yields our batches
             self.questioner.check(getattr(data, "captions", {}))
+            for phrases in getattr(data, "further_phrases", ()):
+                self.questioner.add_classes(phrases)
             check_queries(getattr(data, "demands", list)(), self.detector.model.config)
 
     def configure_callbacks(self) -> list[Callback]:

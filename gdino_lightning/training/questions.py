@@ -1,6 +1,7 @@
 """Which words a batch is asked about: sampled prompts in training, all classes in evaluation, captions as they are.
 
-A picture that brings phrases of its own is asked for those.
+A picture that brings phrases of its own is asked for those: for the classes of a further dataset as for the model's,
+for phrases of the picture alone all at once.
 
 Letters: B pictures, N boxes in a picture, T text tokens, P phrases.
 """
@@ -75,12 +76,24 @@ class Questioner:
         self._tokenizer = tokenizer
         self._negatives = negatives
         self._max_tokens = max_tokens
+        self._further: dict[tuple[str, ...], Vocabulary] = {}
         self.chunks = self._vocabulary.chunks(max_tokens)
+
+    def add_classes(self, phrases: Sequence[str]) -> None:
+        """Tokenize the classes of a further dataset, for pictures that bring these very phrases.
+
+        Raises:
+            PromptError: If a phrase cannot be used or is too long.
+        """
+        vocabulary = Vocabulary(phrases, self._tokenizer)
+        vocabulary.check_each_fits(self._max_tokens)
+        self._further[tuple(phrases)] = vocabulary
 
     def for_training(self, batch: Batch, seed: int, epoch: int) -> AskedBatch:
         """Ask each picture for its own classes and sampled absent ones, shuffled; a captioned picture for its caption.
 
-        Of a picture's own phrases all are asked for that fit: who gave them has sampled already.
+        Classes of a further dataset are sampled likewise; of a picture's own phrases all are asked for that fit: who
+        gave them has sampled already.
 
         A draw follows from seed, epoch and image id alone, so a resumed run asks as an unbroken one.
         """
@@ -128,6 +141,9 @@ class Questioner:
     def _draw(self, target: Target, rng: np.random.Generator) -> Prompt:
         if target.caption:
             return self.caption_prompt(target.caption)
+        if target.phrases in self._further:
+            further = self._further[target.phrases]
+            return further.sample(target.labels.tolist(), self._negatives, self._max_tokens, rng)
         if target.phrases:
             own = Vocabulary(target.phrases, self._tokenizer)
             own.check_each_fits(self._max_tokens)

@@ -1,3 +1,4 @@
+import json
 import logging
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from gdino_lightning.data import pictures
 from gdino_lightning.data.batch import Batch
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.fields import COLUMNS
+from gdino_lightning.data.mixed import MixedSet
 from gdino_lightning.data.sample import draw_sample
 from gdino_lightning.data.split import hold_out
 from gdino_lightning.errors import ConfigError, DatasetError
@@ -333,3 +335,74 @@ def test_large_tables_are_packed_before_any_process_reads_them_and_again_where_t
     edited.prepare_data()
     with pytest.raises(DatasetError, match="labels dog are no classes"):
         edited.setup("fit")
+
+
+@pytest.fixture
+def further(tmp_path):
+    write_split(tmp_path / "more" / "train", 12)
+    table = tmp_path / "more" / "train" / "annotations.csv"
+    table.write_text(table.read_text().replace("with_mask", "guide_dog"))
+    return str(tmp_path / "more")
+
+
+def test_a_further_set_is_asked_for_its_own_classes_in_its_share_of_the_epochs(root, further):
+    module = make(root, mix=[MixedSet(further, weight=0.5)], augmentation=None)
+    module.prepare_data()
+    module.setup("fit")
+    assert module.further_phrases == [("guide dog",)]
+    loader = module.train_dataloader()
+    seen = Counter()
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        targets = [target for batch in batches for target in batch.targets]
+        own = [target for target in targets if target.phrases is None]
+        others = [target for target in targets if target.phrases == ("guide dog",)]
+        assert (len(own), len(others)) == (18, 6)
+        assert all(target.labels.tolist() in ([0], []) for target in others)
+        assert all("more/train" in target.image_path for target in others)
+        assert len({target.image_id for target in targets}) == 24
+        seen.update(Path(target.image_path).name for target in others)
+    assert seen == dict.fromkeys((f"train{number:02}.png" for number in range(12)), 1)
+
+
+def test_a_further_set_neither_validates_nor_tests_and_belongs_to_what_was_trained_on(root, further):
+    plain, mixed = make(root), make(root, mix=[MixedSet(further)])
+    for module in (plain, mixed):
+        module.setup("fit")
+        module.setup("test")
+    assert names(plain.val_dataloader()) == names(mixed.val_dataloader())
+    assert names(plain.test_dataloader()) == names(mixed.test_dataloader())
+    assert mixed.state_dict()["trained_on"]["pictures"] == plain.state_dict()["trained_on"]["pictures"] + 12
+    assert len(mixed.demands()) == len(plain.demands()) + 12
+    with pytest.raises(DatasetError, match="not the data that the checkpoint was trained on"):
+        mixed.load_state_dict(plain.state_dict())
+
+
+def test_captions_of_a_further_set_are_trained_in_its_share(root, further):
+    phrases = [{"spans": [[0, 5]], "boxes": [[1, 2, 9, 9]]}]
+    words = ("dog", "cat", "cow", "hen")
+    lines = [{"image_name": "train00.png", "caption": f"a {word}", "phrases": phrases} for word in words]
+    (Path(further) / "train" / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    module = make(root, mix=[MixedSet(further, weight=0.5)])
+    module.setup("fit")
+    assert len(module.captions) == 4
+    loader = module.train_dataloader()
+    texts = Counter()
+    for epoch in range(8):
+        loader.sampler.set_epoch(epoch)
+        texts.update(target.caption.text for batch in loader for target in batch.targets if target.caption)
+    assert set(texts) == {f"a {word}" for word in words}
+    assert all(3 <= count <= 5 for count in texts.values())
+
+
+def test_problems_of_a_further_set_are_told_with_those_of_the_own_one(root, further):
+    with pytest.raises(DatasetError, match=r"no such table; data\.mix wants folders"):
+        make(root, mix=[MixedSet(str(root / "nowhere"))]).prepare_data()
+    (root / "train" / "images" / "train03.png").unlink()
+    (Path(further) / "train" / "images" / "train04.png").unlink()
+    with pytest.raises(DatasetError) as raised:
+        make(root, mix=[MixedSet(further)]).setup("fit")
+    assert "train03.png" in str(raised.value)
+    assert "train04.png" in str(raised.value)

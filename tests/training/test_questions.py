@@ -166,6 +166,26 @@ def test_a_picture_with_phrases_of_its_own_is_asked_for_all_of_them_and_no_class
     assert named(own, truth) == [words_of(OWN[label]) for label in (1, 0, 3, 0)]
 
 
+@pytest.mark.parametrize(("negatives", "number"), [(None, 6), (0, 2), (3, 5)])
+def test_classes_of_a_further_dataset_are_sampled_as_those_of_the_model(negatives, number):
+    by = questioner(negatives)
+    by.add_classes(OWN)
+    batch = by.for_training(batch_of(target(0, [1, 0, 0], phrases=OWN), target(1, [2])), 0, 0)
+    own, classes = batch.questions[0].prompts.prompts
+    assert len(own.phrases) == number
+    assert {OWN[0], OWN[1]} <= set(own.phrases) <= set(OWN)
+    assert set(classes.phrases) <= set(THINGS)
+    truth, _ = truths_of(batch)
+    assert named(own, truth) == [words_of(OWN[label]) for label in (1, 0, 0)]
+
+
+def test_classes_of_a_further_dataset_are_checked_before_a_step():
+    with pytest.raises(PromptError, match="the same to the tokenizer"):
+        questioner().add_classes(("Red cup", "red cup"))
+    with pytest.raises(PromptError, match="shorten it"):
+        questioner(max_tokens=12).add_classes(("cat " * 12,))
+
+
 def test_phrases_that_are_true_of_nothing_are_words_that_no_box_answers_to():
     batch = questioner().for_training(batch_of(target(0, [1, 3], phrases=OWN), target(1, [], phrases=OWN)), 0, 0)
     some, none = truths_of(batch)

@@ -27,6 +27,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from gdino_lightning.cli import LIGHTNING_VERBS, PRETRAIN
 from gdino_lightning.cli.changed_settings import changed_settings
+from gdino_lightning.cli.default_phrases import with_phrases
 from gdino_lightning.cli.endings import ending, exit_code, signal_of
 from gdino_lightning.cli.monitors import check_monitor
 from gdino_lightning.cli.parsers import OneLineErrors
@@ -276,6 +277,8 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
     _check_config_given(verb, expanded)
     _refuse_addresses(expanded)
     check_phrases(expanded)
+    if verb != PRETRAIN:
+        expanded = with_phrases(expanded)
     completed = [subcommand, *_with_checkpoint(subcommand, expanded)]
     argv, sys.argv = sys.argv, [sys.argv[0], verb, *arguments]  # what further processes of a run are started with
     try:
@@ -310,7 +313,7 @@ def _user_error(error: BaseException) -> GdinoError:
 
 
 def _check_config_given(verb: str, arguments: list[str]) -> None:
-    enough = ("-c", "--config", "--ckpt_path", "--model.phrases", "--print_config", "--help")
+    enough = ("-c", "--config", "--ckpt_path", "--model.phrases", "--data.root", "--print_config", "--help")
     if not any(argument.startswith(enough) for argument in arguments):
         raise ConfigError(
             f"{verb} needs --config FILE, for example --config "

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gdino_lightning.data.fields import IMAGE_SUFFIXES, box_problem, byte_order, clip_box
 from gdino_lightning.data.images import read_size
 from gdino_lightning.data.packed import Packed, read_packed, write_packed
+from gdino_lightning.data.source import SPLITS
 from gdino_lightning.data.table import IMAGES_FOLDER, REMAKE, TABLE_NAME, Row, scan_table
 from gdino_lightning.errors import DatasetError, Problems
 
@@ -56,6 +57,16 @@ def read_split(folder: Path) -> list[Picture]:
     pictures = scan_split(folder, problems)
     problems.check()
     return pictures
+
+
+def class_names(root: Path) -> list[str]:
+    """Return the names of the classes that have a box in a prepared folder, sorted; none where it has no table.
+
+    Raises:
+        DatasetError: A split cannot be used.
+    """
+    folders = [root / split for split in SPLITS if (root / split / TABLE_NAME).is_file()]
+    return sorted({label for folder in folders for picture in read_split(folder) for label in picture.labels})
 
 
 def scan_split(folder: Path, problems: Problems) -> list[Picture]:

@@ -46,7 +46,8 @@ class GroundingDinoModule(DetectionSteps):
 
     Args:
         phrases: Class name -> wording the model reads (empty: the name, underscores as spaces), or class names alone.
-            Their order is the order of the class indices. Saved in every checkpoint.
+            Their order is the order of the class indices. Saved in every checkpoint. The command line takes the class
+            names in the tables of `data.root` where there are none.
         weights: Where training starts: `nano` (a miniature for CPUs), a hub id, a Hugging Face folder, a Lightning
             checkpoint, a run folder or an adapter. Not a setting that the checkpoint brings back: it is complete.
         freeze: What does not learn and stays in evaluation mode: parts (`backbone`, `text_encoder`, `projections`,

@@ -8,6 +8,7 @@ from typing import get_args
 
 from gdino_lightning.cli.parsers import LineParser
 from gdino_lightning.data.arrange import SplitMethod
+from gdino_lightning.data.download import fetched
 from gdino_lightning.data.prepare import WRITERS, convert, prepare
 from gdino_lightning.data.recognise import FORMATS
 
@@ -28,7 +29,9 @@ def run_prepare(arguments: Sequence[str]) -> int:
         description=_DESCRIPTION.format(layouts="\n".join(f"  {source.layout}" for source in FORMATS.values())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--source", type=Path, required=True, help="zip archive or folder")
+    parser.add_argument(
+        "--source", required=True, help="zip archive or folder, or kaggle:owner/name, which is downloaded"
+    )
     parser.add_argument("--root", type=Path, required=True, help="folder to write")
     parser.add_argument(
         "--format", choices=tuple(FORMATS), help="format of the source (default: the first that it looks like)"
@@ -63,11 +66,12 @@ def run_prepare(arguments: Sequence[str]) -> int:
         "on_bad": options.on_bad,
         "source_format": options.format,
     }
+    source = fetched(options.source)
     if options.to:
-        print(convert(options.source, options.root, options.to, num_train=options.num_train, **common))
+        print(convert(source, options.root, options.to, num_train=options.num_train, **common))
     else:
         num_train = 600 if options.num_train is None else options.num_train
-        print(prepare(options.source, options.root, num_train=num_train, **common))
+        print(prepare(source, options.root, num_train=num_train, **common))
     return 0
 
 

@@ -12,6 +12,7 @@ from gdino_lightning.cli.phrase_check import load_strict, read_text
 from gdino_lightning.cli.plan import Facts, plan
 from gdino_lightning.cli.runs import CHECKPOINTS, forget_run, new_run
 from gdino_lightning.cli.train_facts import facts_of
+from gdino_lightning.data.download import fetched
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.publish import MANIFEST, finish_preparation
 from gdino_lightning.data.recognise import FORMATS
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "path",
         type=Path,
         metavar="PATH",
-        help="folder or zip of any format that `gdino prepare` reads, or a folder it made",
+        help="folder or zip of any format that `gdino prepare` reads, a folder it made, or kaggle:owner/name",
     )
     add("--phrases", help="wordings: a YAML file of `class: wording` lines; default: the class names, _ as space")
     add("--weights", default=WEIGHTS, help="where training starts: a hub id, a folder, a checkpoint, or nano")
@@ -84,7 +85,7 @@ def _prepared(options: argparse.Namespace) -> Path:
         return given
     root = Path("data") / _name(options)
     summary = prepare(
-        given,
+        fetched(given),
         root,
         num_train=_TRAIN_SHARE,
         seed=options.seed,

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from gdino_lightning.data.batch import Sample
 from gdino_lightning.data.canvas import Sizing
 from gdino_lightning.data.dataset import Demand, DetectionDataset
+from gdino_lightning.data.download import fetched
 from gdino_lightning.data.grounding import GroundedPicture, scan_captions
 from gdino_lightning.data.identity import check_same_data, identity_of
 from gdino_lightning.data.loaders import CanvasLoaders, check_at_least, refuse_overfit_batches
@@ -47,8 +48,8 @@ class DetectionDataModule(LightningDataModule):
         root: folder with `train/` and `test/`, made from `source` where it is missing.
         phrases: class name -> wording, or class names; linked from the model, which owns them. The order
             gives the class indices.
-        source: folder or zip that `gdino prepare` accepts, or "sample" to draw the sample dataset beside
-            `root`.
+        source: folder or zip that `gdino prepare` accepts, kaggle:owner/name, which is downloaded, or "sample" to draw
+            the sample dataset beside `root`.
         num_train: pictures that `prepare` puts into train; the rest is the test split.
         split_seed: seed of that split.
         val: fraction of the training pictures held out for validation, "val" to validate on `root/val`, or "test"
@@ -171,7 +172,7 @@ class DetectionDataModule(LightningDataModule):
         return [path for path in (self._root / split / TABLE_NAME for split in ("train", "test")) if not path.is_file()]
 
     def _prepare(self, given: str) -> None:
-        source = Path(given)
+        source = fetched(given)
         if given == SAMPLE:
             source = self._root.with_name(f"{self._root.name}-source")
             draw_sample(source)

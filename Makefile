@@ -14,7 +14,7 @@ CKPT ?= best
 LOGDIR ?= runs
 NANO_LAST = $(firstword $(shell ls -t runs/pretrain_nano*/checkpoints/last.ckpt 2>/dev/null))
 
-.PHONY: help setup demo prepare train pretrain-nano evaluate tensorboard test lint types imports unit format clean
+.PHONY: help setup demo prepare train pretrain-nano evaluate tensorboard test lint types imports unit docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -73,6 +73,10 @@ imports: setup ## the one-way rule between rooms
 
 unit: setup ## the tests, on every processor
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+
+docs: setup ## the documentation site, into build/site; links are checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 format: setup ## rewrite files in the house style
 	$(BIN)/ruff check --fix .

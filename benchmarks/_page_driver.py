@@ -41,15 +41,20 @@ def serving(*arguments: str, program: Sequence[str] = ("-m", "gdino_lightning"))
     """Run `gdino serve` with these arguments, hand out the address, and end it with Ctrl-C.
 
     Raises:
-        RuntimeError: The server ended before it served; the message is what it printed.
+        RuntimeError: The server ended before it served, or not at all; the message is what it printed, where its
+            threads are included.
     """
-    command = [sys.executable, *program, "serve", *arguments]
+    command = [sys.executable, "-X", "faulthandler", *program, "serve", *arguments]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         yield _address(server)
     finally:
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=WAIT_S)
+        try:
+            server.communicate(timeout=WAIT_S)
+        except subprocess.TimeoutExpired as error:
+            server.send_signal(signal.SIGABRT)  # faulthandler's answer is where every thread is
+            raise RuntimeError(f"the page did not end: {server.communicate()[0]}") from error
 
 
 def _address(server: subprocess.Popen[str]) -> str:

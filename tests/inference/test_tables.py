@@ -5,7 +5,7 @@ import pytest
 from pycocotools.coco import COCO
 from voc_factory import png
 
-from gdino_lightning.data import table
+from gdino_lightning.data import pictures
 from gdino_lightning.inference import tables
 from gdino_lightning.inference.journal import PictureResult
 
@@ -49,7 +49,7 @@ def test_the_table_reader_of_the_project_reads_the_csv(tmp_path: Path):
     for name in ("a.png", "b.png"):
         (tmp_path / "images" / name).write_bytes(png())
     (tmp_path / "detections.csv").rename(tmp_path / "annotations.csv")
-    first, second = table.read_split(tmp_path)
+    first, second = pictures.read_split(tmp_path)
     assert first.boxes_px.tolist() == [list(box) for box in BOXES]
     assert first.labels == ("red dog", "cat")
     assert second.labels == ()

@@ -29,6 +29,13 @@ _REFERENCE = """\
 A second dataset: what the model knows of it, zero-shot, before the first step, with every validation and on
 `test` ({val,test}/reference/map and map_50). Null: none."""
 
+_PROTOCOL = """\
+  --protocol NAME (default None)
+      Numbers of a benchmark besides: coco, lvis.
+  --annotations FILE (default None)
+      With `--protocol`: the benchmark's own JSON of the split, with its crowds, areas, and what was looked for where.
+"""
+
 
 def key_table(verb: str, datamodule: type[LightningDataModule]) -> str:
     """Return the help of one of Lightning's verbs.
@@ -43,6 +50,8 @@ def key_table(verb: str, datamodule: type[LightningDataModule]) -> str:
         f"  --reference (default None)\n{textwrap.indent(_REFERENCE, ' ' * 6)}",
         _section("reference", Reference),
     ]
+    if verb == "test":
+        sections.insert(0, _PROTOCOL)
     trainer = "  --trainer.max_epochs N, --trainer.accelerator, --trainer.devices, --trainer.precision, ...: --help_all"
     return "\n".join(
         [_HEAD.format(verb=verb, config="pretrain_nano" if verb == PRETRAIN else "sample"), *sections, trainer]

@@ -41,9 +41,17 @@ from gdino_lightning.cli.score_table import scores_of
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.scenes import WorldDataModule
 from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError, reason_of
+from gdino_lightning.evaluation.protocols import ProtocolName
 from gdino_lightning.model.hub import refuse_url
 from gdino_lightning.model.pretrained import read_checkpoint
-from gdino_lightning.training.callbacks import GracefulStop, PredictionsCSV, Reference, ReferenceScore, StoreRecords
+from gdino_lightning.training.callbacks import (
+    GracefulStop,
+    PredictionsCSV,
+    ProtocolScore,
+    Reference,
+    ReferenceScore,
+    StoreRecords,
+)
 from gdino_lightning.training.checkpoint_io import with_whole_checkpoints
 from gdino_lightning.training.memory import explain_full_memory, is_full_memory
 from gdino_lightning.training.metrics_csv import MetricsCSVLogger
@@ -144,6 +152,15 @@ class GdinoCLI(LightningCLI):
             default=None,
             help="a second dataset: what the model knows of it, zero-shot, before, during and after training",
         )
+        parser.add_argument(
+            "--protocol", type=ProtocolName | None, default=None, help="of `test`: the numbers of this benchmark, too"
+        )
+        parser.add_argument(
+            "--annotations",
+            type=str | None,
+            default=None,
+            help="of `--protocol`: the benchmark's own JSON of the split",
+        )
         parser.link_arguments("model.phrases", "data.phrases")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -214,6 +231,7 @@ class GdinoCLI(LightningCLI):
         self._hold_run()
         self._watch_reference()
         self._callbacks.append(StoreRecords())
+        self._follow_protocol()
 
     def _hold_run(self) -> None:
         """Let no other process write in the run folder from here on: all verbs add to its files."""
@@ -233,6 +251,15 @@ class GdinoCLI(LightningCLI):
         reference: Reference | None = self._get(self.config_init, "reference")
         if reference is not None:
             self._callbacks.append(ReferenceScore(reference))
+
+    def _follow_protocol(self) -> None:
+        options = self.config[self.subcommand]
+        if options.protocol:
+            self._callbacks.append(
+                ProtocolScore(options.protocol, Path(options.annotations) if options.annotations else None)
+            )
+        elif options.annotations:
+            raise ConfigError("--annotations is for --protocol: name one, such as --protocol coco")
 
     @property
     def _callbacks(self) -> list[Callback]:
@@ -261,6 +288,9 @@ class GdinoCLI(LightningCLI):
     def after_test(self) -> None:
         """Print the scores and say what to look at next."""
         _say(scores_of(self.trainer, self.model, "test"))
+        for each in self._callbacks:
+            if isinstance(each, ProtocolScore):
+                _say(each.table())
         _say(f"pictures and plots: {self.run_folder / 'report'}    curves: tensorboard --logdir {self.run_folder}")
 
 

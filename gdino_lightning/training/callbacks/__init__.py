@@ -8,6 +8,7 @@ from gdino_lightning.training.callbacks.ema import RampedEMA
 from gdino_lightning.training.callbacks.graceful_stop import GracefulStop
 from gdino_lightning.training.callbacks.pictures import DetectionPictures
 from gdino_lightning.training.callbacks.predictions import PredictionsCSV
+from gdino_lightning.training.callbacks.protocol_score import ProtocolScore
 from gdino_lightning.training.callbacks.reference import Reference, ReferenceScore
 from gdino_lightning.training.callbacks.report import RunReport
 from gdino_lightning.training.callbacks.results import ResultsPlot
@@ -21,6 +22,7 @@ __all__ = [
     "GracefulStop",
     "GuardedEarlyStopping",
     "PredictionsCSV",
+    "ProtocolScore",
     "RampedEMA",
     "Reference",
     "ReferenceScore",

@@ -1,0 +1,15 @@
+"""How the benchmarks of the field score a test split, beyond the mAP that every validation has."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from gdino_lightning.evaluation.protocols.coco import coco_scores
+from gdino_lightning.evaluation.protocols.lvis import lvis_scores
+from gdino_lightning.evaluation.records import RecordSet
+
+ProtocolName = Literal["coco", "lvis"]
+PROTOCOLS: Mapping[ProtocolName, Callable[[RecordSet, Path | None], dict[str, float]]] = {
+    "coco": coco_scores,
+    "lvis": lvis_scores,
+}

@@ -9,6 +9,8 @@ from typing import Any
 from gdino_lightning.cli.phrase_check import load_strict, read_text
 from gdino_lightning.data.pictures import class_names
 from gdino_lightning.data.publish import finish_preparation
+from gdino_lightning.data.source import SPLITS
+from gdino_lightning.data.table import CAPTIONS_NAME
 from gdino_lightning.errors import ConfigError
 from gdino_lightning.prompt.phrases import class_phrases
 
@@ -37,13 +39,18 @@ def with_phrases(arguments: Sequence[str]) -> list[str]:
     if root is None:
         return [*arguments]
     finish_preparation(Path(root))
-    names = class_names(Path(root))
+    names = class_names(Path(root)) or _of_captions_alone(Path(root))
     if not names:
         raise ConfigError(
             f"model.phrases is not set, and {root} has no table to take the classes from; run `gdino prepare --source "
             f"PATH --root {root}` first, or give the classes"
         )
     return [*arguments, f"--model.phrases={json.dumps(class_phrases(names), ensure_ascii=False)}"]
+
+
+def _of_captions_alone(root: Path) -> list[str]:
+    """A class that has no box, for a dataset of captions: the model has to have one."""
+    return ["object"] if any((root / split / CAPTIONS_NAME).is_file() for split in SPLITS) else []
 
 
 def _settings(path: Path) -> Any:

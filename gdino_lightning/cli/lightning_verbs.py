@@ -41,11 +41,12 @@ from gdino_lightning.cli.score_table import scores_of
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.scenes import WorldDataModule
 from gdino_lightning.errors import CheckpointError, ConfigError, GdinoError, reason_of
-from gdino_lightning.evaluation.protocols import ProtocolName
+from gdino_lightning.evaluation.protocols import PHRASES, PROTOCOLS, ProtocolName
 from gdino_lightning.model.hub import refuse_url
 from gdino_lightning.model.pretrained import read_checkpoint
 from gdino_lightning.training.callbacks import (
     GracefulStop,
+    PhraseScore,
     PredictionsCSV,
     ProtocolScore,
     Reference,
@@ -254,12 +255,12 @@ class GdinoCLI(LightningCLI):
 
     def _follow_protocol(self) -> None:
         options = self.config[self.subcommand]
+        annotations = Path(options.annotations) if options.annotations else None
+        if annotations and options.protocol not in PROTOCOLS:
+            raise ConfigError(f"--annotations is for --protocol {' or '.join(PROTOCOLS)}: name one")
         if options.protocol:
-            self._callbacks.append(
-                ProtocolScore(options.protocol, Path(options.annotations) if options.annotations else None)
-            )
-        elif options.annotations:
-            raise ConfigError("--annotations is for --protocol: name one, such as --protocol coco")
+            phrases = options.protocol == PHRASES
+            self._callbacks.append(PhraseScore() if phrases else ProtocolScore(options.protocol, annotations))
 
     @property
     def _callbacks(self) -> list[Callback]:
@@ -289,7 +290,7 @@ class GdinoCLI(LightningCLI):
         """Print the scores and say what to look at next."""
         _say(scores_of(self.trainer, self.model, "test"))
         for each in self._callbacks:
-            if isinstance(each, ProtocolScore):
+            if isinstance(each, PhraseScore | ProtocolScore):
                 _say(each.table())
         _say(f"pictures and plots: {self.run_folder / 'report'}    curves: tensorboard --logdir {self.run_folder}")
 

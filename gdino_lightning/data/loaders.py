@@ -143,6 +143,17 @@ class CanvasLoaders:
         )
 
 
+def evaluation_loaders(settings: Mapping[str, Any]) -> CanvasLoaders:
+    """Loaders with the sizes of a run's data, for few other pictures: those are decoded sooner than processes start.
+
+    Args:
+        settings: Hyper-parameters of the run's data module.
+    """
+    sizing = Sizing(settings["short_side"], settings["long_side_max"], settings["canvas_multiple"])
+    batch_size = settings["eval_batch_size"] or settings["batch_size"]
+    return CanvasLoaders(sizing, (), batch_size, batch_size, num_workers=0, pin_memory=True, seed=0)
+
+
 def check_at_least(least: int, **settings: int) -> None:
     """Refuse settings below `least`.
 

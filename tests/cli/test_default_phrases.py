@@ -8,6 +8,7 @@ from prepared_factory import write_split
 from verb_runs import failure, run_printed
 
 from gdino_lightning.cli.default_phrases import with_phrases
+from gdino_lightning.data.fields import COLUMNS
 
 BOX = (1, 2, 20, 25)
 
@@ -65,6 +66,14 @@ def test_a_configuration_without_classes_takes_them_from_the_tables(root):
     printed = run_printed("fit", "--data.root", root, "--model.weights", "nano", "--print_config")
     settings = yaml.safe_load(printed)
     assert settings["model"]["phrases"] == FOUND  # "no" is a text, not a boolean
+
+
+def test_a_dataset_of_captions_alone_has_a_class_without_boxes(root, tmp_path):
+    (tmp_path / "texts" / "train").mkdir(parents=True)
+    (tmp_path / "texts" / "train" / "annotations.csv").write_text(f"{','.join(COLUMNS)}\n")
+    (tmp_path / "texts" / "train" / "captions.jsonl").write_text("")
+    (tmp_path / "texts" / "train" / "images").mkdir()
+    assert added("--data.root", "texts") == {"object": "object"}
 
 
 def test_without_tables_it_says_what_to_do(root, capfd):

@@ -8,8 +8,9 @@ from gdino_lightning.evaluation.protocols.coco import coco_scores
 from gdino_lightning.evaluation.protocols.lvis import lvis_scores
 from gdino_lightning.evaluation.records import RecordSet
 
-ProtocolName = Literal["coco", "lvis"]
-PROTOCOLS: Mapping[ProtocolName, Callable[[RecordSet, Path | None], dict[str, float]]] = {
+PHRASES = "refcoco"  # asks for captions, where the others look at what a test found
+ProtocolName = Literal["coco", "lvis", "refcoco"]
+PROTOCOLS: Mapping[str, Callable[[RecordSet, Path | None], dict[str, float]]] = {
     "coco": coco_scores,
     "lvis": lvis_scores,
 }

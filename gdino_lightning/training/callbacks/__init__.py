@@ -6,6 +6,7 @@ from gdino_lightning.training.callbacks.checkpoints import EpochCheckpoints
 from gdino_lightning.training.callbacks.early_stopping import GuardedEarlyStopping
 from gdino_lightning.training.callbacks.ema import RampedEMA
 from gdino_lightning.training.callbacks.graceful_stop import GracefulStop
+from gdino_lightning.training.callbacks.phrase_score import PhraseScore
 from gdino_lightning.training.callbacks.pictures import DetectionPictures
 from gdino_lightning.training.callbacks.predictions import PredictionsCSV
 from gdino_lightning.training.callbacks.protocol_score import ProtocolScore
@@ -21,6 +22,7 @@ __all__ = [
     "EpochCheckpoints",
     "GracefulStop",
     "GuardedEarlyStopping",
+    "PhraseScore",
     "PredictionsCSV",
     "ProtocolScore",
     "RampedEMA",

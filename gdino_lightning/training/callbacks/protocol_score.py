@@ -10,6 +10,7 @@ from gdino_lightning.data.batch import Sample
 from gdino_lightning.errors import ConfigError
 from gdino_lightning.evaluation.protocols import PROTOCOLS, ProtocolName
 from gdino_lightning.evaluation.protocols.official import read_official
+from gdino_lightning.evaluation.protocols.table import score_row
 from gdino_lightning.training.callbacks.store_records import name_records
 from gdino_lightning.training.scored import ScoredModule
 
@@ -58,13 +59,5 @@ class ProtocolScore(Callback):
 
     def table(self) -> str:
         """The numbers in percent, as papers have them."""
-        cells = {name: "-" if value < 0 else f"{100 * value:.1f}" for name, value in self.scores.items()}
         by = "the tables" if self.annotations is None else str(self.annotations)
-        return "\n".join(
-            [
-                f"{self.protocol}, by {by}:",
-                f"| {' | '.join(cells)} |",
-                "|---" * len(cells) + "|",
-                f"| {' | '.join(cells.values())} |",
-            ]
-        )
+        return score_row(f"{self.protocol}, by {by}", self.scores)

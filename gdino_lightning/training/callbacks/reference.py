@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gdino_lightning.data.batch import Sample
-from gdino_lightning.data.canvas import Sizing
 from gdino_lightning.data.dataset import DetectionDataset
-from gdino_lightning.data.loaders import CanvasLoaders
+from gdino_lightning.data.loaders import evaluation_loaders
 from gdino_lightning.data.pictures import Picture, read_split
 from gdino_lightning.data.publish import finish_preparation
 from gdino_lightning.data.split import split_names
@@ -141,7 +140,7 @@ class ReferenceScore(Callback):
         self._labels = list(wordings)
         self._prompts = cast(DetectionSteps, pl_module).questioner.prompts(list(wordings.values()))
         dataset = DetectionDataset(self.reference.pictures(_PARTS[TrainerFn(stage)]), self._labels)
-        self._loader = _loaders(settings).for_evaluation(dataset, dataset.sizes)
+        self._loader = evaluation_loaders(settings).for_evaluation(dataset, dataset.sizes)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -192,13 +191,6 @@ def _with_labels(picture: Picture, labels: Mapping[str, str]) -> Picture:
     kept = np.array([label in labels for label in picture.labels], dtype=np.bool_)
     wanted = tuple(label for label in picture.labels if label in labels)
     return replace(picture, boxes_px=picture.boxes_px[kept], labels=wanted)
-
-
-def _loaders(settings: Mapping[str, Any]) -> CanvasLoaders:
-    """Loaders with the sizes of the run's data; few pictures are decoded sooner than processes start."""
-    sizing = Sizing(settings["short_side"], settings["long_side_max"], settings["canvas_multiple"])
-    batch_size = settings["eval_batch_size"] or settings["batch_size"]
-    return CanvasLoaders(sizing, (), batch_size, batch_size, num_workers=0, pin_memory=True, seed=0)
 
 
 @rank_zero_only

@@ -30,6 +30,7 @@ from gdino_lightning.cli.changed_settings import changed_settings
 from gdino_lightning.cli.default_phrases import with_phrases
 from gdino_lightning.cli.endings import ending, exit_code, signal_of
 from gdino_lightning.cli.monitors import check_monitor
+from gdino_lightning.cli.odinw import asks_for_odinw, test_datasets
 from gdino_lightning.cli.parsers import OneLineErrors
 from gdino_lightning.cli.peers import end_after_peer, is_lost_peer, watch_peers
 from gdino_lightning.cli.phrase_check import check_phrases, load_strict
@@ -298,12 +299,23 @@ class GdinoCLI(LightningCLI):
 def run_lightning(verb: str, arguments: Sequence[str]) -> int:
     """Run one of Lightning's verbs and return the exit code."""
     quiet()
-    subcommand, datamodule = ("fit", WorldDataModule) if verb == PRETRAIN else (verb, DetectionDataModule)
     if any(argument in ("-h", "--help") for argument in arguments):
         from gdino_lightning.cli.key_table import key_table
 
-        _say(key_table(verb, datamodule))
+        _say(key_table(verb, WorldDataModule if verb == PRETRAIN else DetectionDataModule))
         return 0
+    try:
+        if verb == "test" and asks_for_odinw(arguments):
+            _say(f"\n{test_datasets(arguments, lambda each: _run(verb, each).trainer.callback_metrics)}")
+        else:
+            _run(verb, arguments)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def _run(verb: str, arguments: Sequence[str]) -> GdinoCLI:
+    subcommand, datamodule = ("fit", WorldDataModule) if verb == PRETRAIN else (verb, DetectionDataModule)
     expanded = ["--help" if argument == "--help_all" else argument for argument in arguments]
     _check_config_given(verb, expanded)
     _refuse_addresses(expanded)
@@ -313,7 +325,7 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
     completed = [subcommand, *_with_checkpoint(subcommand, expanded)]
     argv, sys.argv = sys.argv, [sys.argv[0], verb, *arguments]  # what further processes of a run are started with
     try:
-        GdinoCLI(
+        return GdinoCLI(
             GroundingDinoModule,
             datamodule,
             save_config_callback=SaveRunConfig,
@@ -327,12 +339,9 @@ def run_lightning(verb: str, arguments: Sequence[str]) -> int:
             | {each: {"usage": _USAGE.format(verb=verb)} for each in LIGHTNING_VERBS},
             args=completed,
         )
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
         sys.argv = argv
         forget_run()
-    return 0
 
 
 def _user_error(error: BaseException) -> GdinoError:

@@ -31,7 +31,7 @@ A second dataset: what the model knows of it, zero-shot, before the first step, 
 
 _PROTOCOL = """\
   --protocol NAME (default None)
-      Numbers of a benchmark besides: coco, lvis; refcoco for the phrases of the test split's captions; odinw tests
+      Numbers of a benchmark besides: coco, lvis, d3; refcoco for the phrases of the test split's captions; odinw tests
       every prepared folder in --data.root and prints the average.
   --annotations FILE (default None)
       With `--protocol`: the benchmark's own JSON of the split, with its crowds, areas, and what was looked for where.

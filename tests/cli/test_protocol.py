@@ -46,8 +46,9 @@ def test_the_twelve_numbers_are_printed_and_logged_by_the_tables_and_by_a_json_a
     [
         (["--protocol", "voc"], "protocol"),
         (["--protocol", "lvis"], "--protocol lvis needs --annotations"),
-        (["--annotations", "x.json"], "--annotations is for --protocol coco or lvis"),
-        (["--protocol", "refcoco", "--annotations", "x.json"], "--annotations is for --protocol coco or lvis"),
+        (["--annotations", "x.json"], "--annotations is for --protocol coco or lvis or d3"),
+        (["--protocol", "refcoco", "--annotations", "x.json"], "--annotations is for --protocol coco or lvis or d3"),
+        (["--protocol", "d3"], "--protocol d3 needs --annotations"),
         (["--protocol", "refcoco"], "data/test/captions.jsonl: no caption"),
         (["--protocol", "coco", "--annotations", "x.json"], "x.json: cannot be read"),
         (["--protocol", "coco", "--annotations", "data/prepare.json"], "data/prepare.json: is no JSON of a benchmark"),

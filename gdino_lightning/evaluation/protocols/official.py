@@ -62,13 +62,14 @@ def from_records(found: RecordSet) -> Json:
     }
 
 
-def results_of(found: RecordSet, official: Json, where: object) -> list[Json]:
+def results_of(found: RecordSet, official: Json, where: object, *, some: bool = False) -> list[Json]:
     """Return the detections of a test with the ids of a benchmark, in order of score for each picture.
 
     Args:
         found: What a test found.
         official: The JSON of the benchmark.
         where: It, for messages.
+        some: It is of some of the test's classes; detections of others are left out.
 
     Raises:
         DatasetError: Pictures or classes of one are not in the other.
@@ -82,11 +83,19 @@ def results_of(found: RecordSet, official: Json, where: object) -> list[Json]:
             "and test the whole split"
         )
     categories = {" ".join(str(each["name"]).split()): each["id"] for each in official["categories"]}
-    if unknown := [name for name in found.class_names if name not in categories]:
+    unknown = [name for name in found.class_names if name not in categories]
+    if unknown and not some:
         raise DatasetError(f"{where}: has no category {listed(unknown)}; name the classes as it does (words: phrases)")
-    numbers = [categories[name] for name in found.class_names]
+    numbers = [categories.get(name) for name in found.class_names]
     records = zip(found.records, found.picture_names, strict=True)
     return [each for record, name in records for each in _results(record, ids[name], numbers)]
+
+
+def average_precision(official: Json, results: Sequence[Json]) -> float:
+    """COCO's AP; 0 where nothing was found, -1 where there is nothing to find."""
+    if not results or not official["annotations"]:
+        return 0.0 if official["annotations"] else -1.0
+    return float(evaluated(official, results, (1, 10, 100)).stats_as_dict["AP_all"])
 
 
 def evaluated(official: Json, results: Sequence[Json], most: Sequence[int], *, lvis: bool = False) -> COCOeval_faster:
@@ -109,10 +118,11 @@ def evaluated(official: Json, results: Sequence[Json], most: Sequence[int], *, l
     return evaluation
 
 
-def _results(record: PictureRecord, image_id: int, numbers: Sequence[int]) -> list[Json]:
+def _results(record: PictureRecord, image_id: int, numbers: Sequence[int | None]) -> list[Json]:
     return [
         {"image_id": image_id, "category_id": numbers[label], "bbox": _xywh(box), "score": score}
         for box, score, label in zip(record.boxes.tolist(), record.scores.tolist(), record.labels.tolist(), strict=True)
+        if numbers[label] is not None
     ]
 
 

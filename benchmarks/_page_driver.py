@@ -38,7 +38,7 @@ _FLAGS = (
 
 @contextmanager
 def serving(*arguments: str, program: Sequence[str] = ("-m", "gdino_lightning")) -> Iterator[str]:
-    """Run `gdino serve` with these arguments, hand out the address, and end it with Ctrl-C.
+    """Run `gdino serve` with these arguments, hand out the address, and ask it to end.
 
     Raises:
         RuntimeError: The server ended before it served, or not at all; the message is what it printed, where its
@@ -49,7 +49,7 @@ def serving(*arguments: str, program: Sequence[str] = ("-m", "gdino_lightning"))
     try:
         yield _address(server)
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()  # not Ctrl-C, which whatever a shell runs in its background ignores
         try:
             server.communicate(timeout=WAIT_S)
         except subprocess.TimeoutExpired as error:

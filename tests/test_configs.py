@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gdino_lightning.cli import main
-from gdino_lightning.cli.lightning_verbs import GdinoCLI
+from gdino_lightning.cli.gdino_cli import GdinoCLI
 from gdino_lightning.data.world import KINDS
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))

@@ -13,6 +13,7 @@ import pytest
 import gdino_lightning.__main__
 from gdino_lightning import __version__, cli
 from gdino_lightning.cli import LIGHTNING_VERBS, VERBS, lightning_verbs, main, prepare_verb, sample_verb, usage
+from gdino_lightning.cli.gdino_cli import GdinoCLI
 
 HELP_CPU_S = 1.0
 
@@ -35,7 +36,7 @@ def failure(capsys, *arguments: str) -> str:
 
 
 def test_the_static_table_of_verbs_is_what_the_parsers_offer():
-    offered = lightning_verbs.GdinoCLI.subcommands()
+    offered = GdinoCLI.subcommands()
     assert set(LIGHTNING_VERBS) == set(offered)
     data, runs = {"sample", "prepare", "inspect"}, {"pretrain", "train", "world", "select", "compare", "phrases"}
     assert set(VERBS) == {*offered, *data, *runs, "detect", "edit", "serve", "export"}

@@ -8,7 +8,7 @@ from fuzzing import answer, file_of, fuzz, mutated
 from hypothesis import example
 from hypothesis import strategies as st
 
-from gdino_lightning.cli.lightning_verbs import GdinoCLI, _Parser
+from gdino_lightning.cli.gdino_cli import GdinoCLI, Parser
 from gdino_lightning.cli.phrase_check import check_phrases, load_strict
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.errors import GdinoError
@@ -64,9 +64,9 @@ class _ParseOnly(GdinoCLI):
 
 
 @cache
-def parser() -> _Parser:
+def parser() -> Parser:
     """The parser of `fit`; making one takes longer than parsing."""
-    line = _ParseOnly(GroundingDinoModule, DetectionDataModule, parser_class=_Parser, args=["fit", *ENOUGH])
+    line = _ParseOnly(GroundingDinoModule, DetectionDataModule, parser_class=Parser, args=["fit", *ENOUGH])
     return line.parser
 
 

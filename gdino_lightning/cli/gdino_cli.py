@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.seed import max_seed_value
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -143,6 +144,9 @@ class GdinoCLI(LightningCLI):
             super().parse_arguments(parser, args)
         finally:
             sys.argv = argv
+        seed = self.config[self.config.subcommand].seed_everything
+        if not 0 <= int(seed) <= max_seed_value:
+            raise ConfigError(f"seed_everything is {seed}, expected a whole number from 0 to {max_seed_value:,}")
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning would let the checkpoint's hyper-parameters beat the command line."""

@@ -172,6 +172,7 @@ CASES = [
         Case("G02", f"{flag}={value}", prepared, Refused(message), (*FIT, f"--{flag}={value}"))
         for flag, value, message in (
             ("model.learning_rate", "fast", r'key "model\.learning_rate": Expected a .*float.*Got value: fast'),
+            ("seed_everything", "-1", r"^seed_everything is -1, expected a whole number from 0 to 4,294,967,295"),
             ("model.learning_rate", "0", r"^model\.learning_rate is 0\.0: it must be above 0"),
             ("model.learning_rate", "-1e-4", r"^model\.learning_rate is -0\.0001: it must be above 0"),
             ("model.learning_rate", ".nan", r"model\.learning_rate.*nan"),

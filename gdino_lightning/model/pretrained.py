@@ -44,6 +44,7 @@ CHECKPOINT_KEY = "gdino"  # where a checkpoint, or an official file that we wrot
 UNUSED_KEY = "unused"  # in an official file's description: tensors that only transformers has
 STATE_PREFIX = "detector.model."  # the transformers model inside the LightningModule's state dict
 _SETTINGS_KEYS = ("hyper_parameters", "datamodule_hyper_parameters")  # of a checkpoint of Lightning
+_LARGEST_WINDOW = 64  # of Swin; published ones have 7 and 12
 _FILE_ENDINGS = (".pth", ".pt", ".bin", ".safetensors")
 _MINIATURES: dict[str, Callable[[], HuggingFaceDetector]] = {"nano": pretrained_nano, "nano-random": random_nano}
 _FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
@@ -150,7 +151,9 @@ def build_described(description: dict[str, Any], source: str = "the checkpoint")
     """
     with _readable(source):
         config_class, model_class = _family(description["config"].get("model_type"), source)
-        return _with_words(model_class(config_class.from_dict(description["config"])), description)
+        config = config_class.from_dict(description["config"])
+        _check_windows(config, source)
+        return _with_words(model_class(config), description)
 
 
 @contextmanager
@@ -305,6 +308,7 @@ def _from_hugging_face(source: str) -> Pretrained:
         _check_index(Path(source))
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         _, model_class = _family(config.model_type, source)
+        _check_windows(config, source)
         model, report = model_class.from_pretrained(
             source, dtype=torch.float32, output_loading_info=True, use_safetensors=True, trust_remote_code=False
         )
@@ -365,6 +369,19 @@ def _check_heads(source: str, model: HuggingFaceDetector) -> None:
         raise CheckpointError(
             f"{source}: every decoder layer has a box head of its own, which config.json does not say; add "
             '"decoder_bbox_embed_share": false (and "decoder_cls_embed_share": false) to it'
+        )
+
+
+def _check_windows(config: Any, source: str) -> None:
+    """Refuse a number by which a small file would take all memory: Swin keeps a table of `window_size` to the fourth.
+
+    Raises:
+        CheckpointError: It is beyond what any window has.
+    """
+    window = getattr(config.backbone_config, "window_size", 0)
+    if isinstance(window, int) and window > _LARGEST_WINDOW:
+        raise CheckpointError(
+            f"{source}: window_size is {window}, at most {_LARGEST_WINDOW} are taken; use another file"
         )
 
 

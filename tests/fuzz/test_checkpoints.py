@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from fuzzing import answer, file_of, fuzz
 from hypothesis import strategies as st
@@ -61,3 +62,11 @@ def test_odd_values_are_loaded_or_refused(place, value):
     torch.save(with_value(place, value), path)
     for read in (load_pretrained, read_checkpoint, saved_evaluation):
         answer(lambda read=read: read(path), CheckpointError, str(path))
+
+
+def test_a_window_that_would_take_all_memory_is_refused_before_it_does():
+    path = file_of(b"", "strange.ckpt")
+    for window in (300, 10**6):
+        torch.save(with_value(("gdino", "config", "backbone_config", "window_size"), window), path)
+        with pytest.raises(CheckpointError, match="at most 64 are taken"):
+            load_pretrained(path)

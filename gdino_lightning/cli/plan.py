@@ -33,6 +33,7 @@ class Facts:
         has_val: There is a val split.
         pixels: Of all training pictures together.
         gpu_gb: Memory of the GPU; 0 where there is none.
+        bf16: The GPU computes in bfloat16.
         memory_gb: Memory of the machine.
         cores: Processors.
         epochs: What the user asked for; None leaves it to the recipe.
@@ -48,6 +49,7 @@ class Facts:
     has_val: bool
     pixels: int
     gpu_gb: float
+    bf16: bool
     memory_gb: float
     cores: int
     epochs: int | None = None
@@ -108,7 +110,9 @@ def _model(facts: Facts, nano: bool, warmup: int) -> list[Choice]:
                 if tiny
                 else "a moving text encoder forgets words",
             ),
-            ("lr_multipliers", {} if tiny else {"backbone": 0.1}, "official paper: 1e-5 for the backbone"),
+            ("lr_multipliers", {}, "nothing else is slowed")
+            if tiny
+            else ("lr_multipliers", {"backbone": 0.1}, "official paper: 1e-5 for the backbone"),
             ("schedule", "drop", "to a tenth at 70 % of the steps"),
         ]
     if len(facts.phrases) > _MANY_CLASSES:
@@ -147,7 +151,7 @@ def _data(facts: Facts, nano: bool, batch: int) -> list[Choice]:
         ]
     else:
         choices += [
-            ("short_side", 480, "px; no GPU: at 800 a step takes about three times as long"),
+            ("short_side", 480, "px; no GPU: 800 would be 2.8 times the pixels"),
             ("long_side_max", 800, "px"),
         ]
     fits = 3 * facts.pixels / 1e9 < _CACHE_SHARE * facts.memory_gb
@@ -163,10 +167,18 @@ def _trainer(facts: Facts, nano: bool, epochs: int) -> list[Choice]:
         ("max_epochs", epochs, why),
         ("accelerator", "gpu" if facts.gpu_gb else "cpu", "as found"),
         ("devices", 1, "one process; several: docs/scale.md"),
-        ("precision", "bf16-mixed" if facts.gpu_gb else "32-true", "matcher and losses stay in float32"),
+        ("precision", *_precision(facts)),
         ("check_val_every_n_epoch", max(1, epochs // 15), "about 15 validations"),
     ]
     return [Choice("trainer", *choice) for choice in choices]
+
+
+def _precision(facts: Facts) -> tuple[str, str]:
+    if not facts.gpu_gb:
+        return "32-true", "no GPU"
+    if not facts.bf16:
+        return "16-mixed", "this GPU has no bfloat16; matcher and losses stay in float32"
+    return "bf16-mixed", "matcher and losses stay in float32"
 
 
 def _held_out(facts: Facts) -> float:
@@ -186,14 +198,17 @@ def _callbacks(nano: bool, gpu: bool) -> list[str]:
         lines.append(f"  - class_path: {ours}AutoBatch  # the largest micro-batch that fits")
     if nano:
         lines += [f"  - class_path: {ours}RampedEMA", "    init_args: {decay: 0.99}  # averaged weights are kept"]
+    collapse = 0.5 if nano else 0.2
     return [
         *lines,
-        f"  - class_path: {ours}GuardedEarlyStopping",
-        "    init_args: {monitor: val/map, mode: max, patience: 5, min_delta: 0.002, collapse_share: 0.5}",
-        f"  - class_path: {ours}Calibrate",
-        f"  - class_path: {ours}EpochCheckpoints",
+        f"  - class_path: {ours}GuardedEarlyStopping  # stops when nothing is gained, or much is lost",
+        f"    init_args: {{monitor: val/map, mode: max, patience: 5, min_delta: 0.002, collapse_share: {collapse}}}",
+        f"  - class_path: {ours}Calibrate  # thresholds, by the validation part",
+        f"  - class_path: {ours}EpochCheckpoints  # best.ckpt is the earliest epoch within an error of the best",
         "    init_args: {monitor: val/map, keep: 5}",
-        *(f"  - class_path: {ours}{name}" for name in ("DetectionPictures", "ResultsPlot", "RunReport")),
+        f"  - class_path: {ours}DetectionPictures  # truth beside predictions",
+        f"  - class_path: {ours}ResultsPlot  # report/results.png",
+        f"  - class_path: {ours}RunReport  # report/report.html",
     ]
 
 

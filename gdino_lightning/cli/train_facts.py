@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from gdino_lightning.cli.given_phrases import given_phrases
 from gdino_lightning.cli.plan import Facts
@@ -11,11 +11,16 @@ from gdino_lightning.data.identity import identity_of
 from gdino_lightning.data.pictures import read_split
 from gdino_lightning.data.source import TEST, TRAIN, VAL
 from gdino_lightning.data.table import TABLE_NAME
-from gdino_lightning.errors import PromptError, listed
+from gdino_lightning.errors import DatasetError, PromptError, listed
 from gdino_lightning.prompt.phrases import name_to_phrase
 
 if TYPE_CHECKING:
     from gdino_lightning.inference.words import Phrases
+
+
+class _Gpu(TypedDict):
+    gpu_gb: float
+    bf16: bool
 
 
 def facts_of(root: Path, *, weights: str, phrases: str | None, epochs: int | None, seed: int) -> Facts:
@@ -29,7 +34,7 @@ def facts_of(root: Path, *, weights: str, phrases: str | None, epochs: int | Non
         seed: Of the run.
 
     Raises:
-        DatasetError: A table cannot be read.
+        DatasetError: A table cannot be read, or no table has a box.
         ConfigError: The file of the phrases cannot be read.
         PromptError: A class has no wording, or a wording no class.
     """
@@ -37,6 +42,11 @@ def facts_of(root: Path, *, weights: str, phrases: str | None, epochs: int | Non
     has_val = (root / VAL / TABLE_NAME).is_file()
     others = [each for split in ((VAL, TEST) if has_val else (TEST,)) for each in read_split(root / split)]
     labels = sorted({label for each in [*pictures, *others] for label in each.labels})
+    if not labels:
+        raise DatasetError(
+            f"{root}: no box with a class, which the choice of an epoch goes by; for captions alone see "
+            "configs/recipes/refcoco.yaml"
+        )
     return Facts(
         root=str(root),
         data=identity_of([*pictures, *others], [])["sha256"],
@@ -46,7 +56,7 @@ def facts_of(root: Path, *, weights: str, phrases: str | None, epochs: int | Non
         pictures=len(pictures),
         has_val=has_val,
         pixels=sum(each.width * each.height for each in pictures),
-        gpu_gb=_gpu_gb(),
+        **_gpu(),
         memory_gb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9,
         cores=len(os.sched_getaffinity(0)),
         epochs=epochs,
@@ -74,7 +84,10 @@ def _wordings(labels: Sequence[str], given: "Phrases | None") -> dict[str, str]:
     return wordings
 
 
-def _gpu_gb() -> float:
+def _gpu() -> _Gpu:
     import torch
 
-    return torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
+    if not torch.cuda.is_available():
+        return {"gpu_gb": 0.0, "bf16": False}
+    memory_gb = torch.cuda.get_device_properties(0).total_memory / 1e9
+    return {"gpu_gb": memory_gb, "bf16": torch.cuda.is_bf16_supported(including_emulation=False)}

@@ -12,7 +12,7 @@ from gdino_lightning.cli.phrase_check import load_strict, read_text
 from gdino_lightning.cli.plan import Facts, plan
 from gdino_lightning.cli.runs import CHECKPOINTS, forget_run, new_run
 from gdino_lightning.cli.train_facts import facts_of
-from gdino_lightning.data.download import fetched
+from gdino_lightning.data.download import fetched, is_remote, name_of
 from gdino_lightning.data.prepare import prepare
 from gdino_lightning.data.publish import MANIFEST, finish_preparation
 from gdino_lightning.data.recognise import FORMATS
@@ -73,8 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _name(options: argparse.Namespace) -> str:
-    name: str = options.name or options.path.resolve().stem
-    return name
+    if options.name:
+        return str(options.name)
+    return name_of(options.path) if is_remote(options.path) else options.path.resolve().stem
 
 
 def _prepared(options: argparse.Namespace) -> Path:

@@ -164,7 +164,7 @@ class DetectionDataModule(LightningDataModule):
                 if self._missing_tables():  # still, after another process held the folder
                     self._prepare(self._source)
         for each in self._mix:
-            each.check_there()
+            finish_preparation(Path(each.root))
         for folder in (*(self._root / split for split in SPLITS), *(each.folder for each in self._mix)):
             pack_split(folder)
 

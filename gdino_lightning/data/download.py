@@ -33,6 +33,11 @@ def is_remote(source: str | Path) -> bool:
     return str(source).startswith(KAGGLE)
 
 
+def name_of(source: str | Path) -> str:
+    """The name of a dataset that is to be fetched, without its owner and version."""
+    return "/".join(str(source).removeprefix(KAGGLE).split("/")[1:2])
+
+
 def fetched(source: str | Path) -> Path:
     """Return the folder or archive that a source means, fetching it where its name asks for that.
 

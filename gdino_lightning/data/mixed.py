@@ -9,7 +9,7 @@ from gdino_lightning.data.grounding import GroundedPicture, scan_captions
 from gdino_lightning.data.pictures import Picture, scan_split
 from gdino_lightning.data.source import TRAIN
 from gdino_lightning.data.table import TABLE_NAME
-from gdino_lightning.errors import ConfigError, DatasetError, Problems, PromptError, listed
+from gdino_lightning.errors import ConfigError, Problems, PromptError, listed
 from gdino_lightning.prompt.phrases import class_phrases
 
 
@@ -44,16 +44,6 @@ class MixedSet:
         """The split folder that is trained on."""
         return Path(self.root) / TRAIN
 
-    def check_there(self) -> None:
-        """Refuse a folder that was not prepared.
-
-        Raises:
-            DatasetError: There is no table.
-        """
-        table = self.folder / TABLE_NAME
-        if not table.is_file():
-            raise DatasetError(f"{table}: no such table; data.mix wants folders that `gdino prepare --root` made")
-
 
 @dataclass(frozen=True)
 class ReadSet:
@@ -79,6 +69,10 @@ def read_mixed(mixed: MixedSet, problems: Problems) -> ReadSet:
 
     A picture that has a caption and no row is trained with the caption alone, as in the run's own dataset.
     """
+    table = mixed.folder / TABLE_NAME
+    if not table.is_file():
+        problems.add(f"{table}: no such table; data.mix wants folders that `gdino prepare --root` made")
+        return ReadSet((), (), ())
     pictures = scan_split(mixed.folder, problems)
     captions = scan_captions(mixed.folder, pictures, problems)
     captioned = {caption.name for caption in captions}
@@ -91,7 +85,7 @@ def read_mixed(mixed: MixedSet, problems: Problems) -> ReadSet:
             problems.add(f"data.mix, {mixed.root}: {error}")
     if wordings and (unknown := [label for label in found if label not in wordings]):
         problems.add(
-            f"{mixed.folder / TABLE_NAME}: labels {listed(unknown)} have no wording in data.mix; add them to its "
+            f"{table}: labels {listed(unknown)} have no wording in data.mix; add them to its "
             "phrases or correct the labels"
         )
     asked = [picture for picture in pictures if picture.labels or (wordings and picture.name not in captioned)]

@@ -120,9 +120,7 @@ def _from_packed(folder: Path) -> list[Picture] | None:
     if packed is None:
         return None
     files = list(picture_files(folder).values())
-    if [path.name for path in files] != packed.names or [path.stat().st_size for path in files] != list(
-        packed.num_bytes
-    ):
+    if [path.name for path in files] != packed.names or _bytes_of(files) != packed.num_bytes.tolist():
         return None
     label_of = [packed.classes[index] for index in packed.labels]
     ranges = pairwise(packed.starts.tolist())

@@ -3,7 +3,6 @@
 import errno
 import ipaddress
 import os
-import signal
 import socket
 import tempfile
 import time
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gdino_lightning.errors import ConfigError
-from gdino_lightning.signals import ENDINGS, handling, terminate
 
 if TYPE_CHECKING:  # heavy, and not needed to look at an address
     from gdino_lightning.editing.fill import Fill
@@ -79,7 +77,6 @@ def serve(
     Raises:
         ConfigError: The port was taken in the meantime.
         KeyboardInterrupt: Ctrl-C ended it; by then the server is closed and its files are deleted.
-        Terminated: Another signal did, likewise.
     """
     with tempfile.TemporaryDirectory(prefix="gdino-page-") as name:
         folder = Path(name).resolve()
@@ -111,19 +108,12 @@ def serve(
             )
         except OSError as error:  # Gradio's, without a number
             raise _taken(host, port, "taken") from error
-        # noted, not raised: an exception that a signal raises in a finaliser is lost, and the page would go on
-        asked: list[int] = []
         try:
-            with handling(lambda number, _: asked.append(number), ENDINGS):
-                ready(url)
-                while page.is_running and not asked:
-                    time.sleep(_POLL_S)
+            ready(url)
+            while page.is_running:
+                time.sleep(_POLL_S)
         finally:
             page.close(verbose=False)
-    if signal.SIGINT in asked:
-        raise KeyboardInterrupt
-    if asked:
-        terminate(asked[0], None)
 
 
 def _bypass_proxies(host: str) -> None:

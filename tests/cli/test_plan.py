@@ -19,6 +19,7 @@ FACTS = Facts(
     has_val=False,
     pixels=600 * 640 * 480,
     gpu_gb=0,
+    bf16=False,
     memory_gb=16,
     cores=8,
 )
@@ -52,6 +53,7 @@ def test_fewer_than_200_pictures_keep_the_backbone_and_hold_out_more_of_them():
     tiny, more = chosen(pictures=199), chosen(pictures=200)
     assert tiny["model"]["freeze"] == ["text_encoder", "backbone"]
     assert more["model"]["freeze"] == ["text_encoder"]
+    assert "official paper" not in plan(replace(FACTS, pictures=199)).split("lr_multipliers")[1].splitlines()[0]
     assert (tiny["data"]["val"], more["data"]["val"]) == (0.2, 0.1)
 
 
@@ -71,9 +73,10 @@ def test_a_val_split_of_the_dataset_is_used_as_it_is():
 
 
 def test_a_gpu_takes_full_size_bf16_and_the_largest_batch_that_fits():
-    settings = chosen(gpu_gb=80)
+    settings = chosen(gpu_gb=80, bf16=True)
     assert (settings["trainer"]["accelerator"], settings["trainer"]["precision"]) == ("gpu", "bf16-mixed")
     assert (settings["data"]["short_side"], settings["data"]["long_side_max"]) == (800, 1333)
+    assert chosen(gpu_gb=16)["trainer"]["precision"] == "16-mixed"
     assert AutoBatch.__name__ in callbacks(settings)
     assert "gradient_checkpointing" not in settings["model"]
     assert chosen(gpu_gb=16)["model"]["gradient_checkpointing"] is True

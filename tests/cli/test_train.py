@@ -117,6 +117,15 @@ def test_what_cannot_be_trained_says_why(home, capfd, arguments, said):
     assert said in failure(capfd, "train", *arguments)
 
 
+def test_captions_alone_are_sent_elsewhere(home, capfd):
+    table = home / "captions" / "train" / "annotations.csv"
+    run_printed("prepare", "--source", "pets", "--root", "captions", "--num_train", "10")
+    for split in ("train", "test"):
+        (table.parents[1] / split / "annotations.csv").write_text(f"{table.read_text().splitlines()[0]}\n")
+        (table.parents[1] / split / "captions.jsonl").write_text("")
+    assert "captions: no box with a class" in failure(capfd, "train", "captions", "--weights", "nano")
+
+
 def test_one_picture_of_training_data_says_that_it_is_too_few(home, capfd):
     run_printed("sample", "--root", "two", "--num_images", "2")
     assert "use more pictures" in failure(capfd, "train", "two", *SMALL)

@@ -398,8 +398,11 @@ def test_captions_of_a_further_set_are_trained_in_its_share(root, further):
 
 
 def test_problems_of_a_further_set_are_told_with_those_of_the_own_one(root, further):
+    away = make(root, mix=[MixedSet(str(root / "nowhere"))])
+    away.prepare_data()
+    away.setup("test")  # which needs nothing of it
     with pytest.raises(DatasetError, match=r"no such table; data\.mix wants folders"):
-        make(root, mix=[MixedSet(str(root / "nowhere"))]).prepare_data()
+        away.setup("fit")
     (root / "train" / "images" / "train03.png").unlink()
     (Path(further) / "train" / "images" / "train04.png").unlink()
     with pytest.raises(DatasetError) as raised:

@@ -104,12 +104,13 @@ def test_without_kagglehub_it_names_the_extra(monkeypatch):
     [
         ["prepare", "--source", MASKS, "--root", "data/face-mask-detection", "--num_train", "4"],
         ["train", MASKS, "--weights", "nano", "--plan_only"],
+        ["train", f"{MASKS}/versions/1", "--weights", "nano", "--plan_only"],
     ],
-    ids=["prepare", "train"],
+    ids=["prepare", "train", "version"],
 )
 def test_a_fetched_dataset_is_prepared(asked, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     asked.answer = write_files(tmp_path / "cache", dataset_files(6))
     assert main(arguments) == 0
     assert (tmp_path / "data" / "face-mask-detection" / "train" / "annotations.csv").is_file()
-    assert asked == ["andrewmvd/face-mask-detection"]
+    assert [each.removesuffix("/versions/1") for each in asked] == ["andrewmvd/face-mask-detection"]

@@ -68,5 +68,5 @@ def test_weights_are_shares(weight):
 
 
 def test_a_folder_that_was_not_prepared_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=r"data\.mix wants folders that `gdino prepare"):
-        MixedSet(str(tmp_path)).check_there()
+    with pytest.raises(DatasetError, match=r"train/annotations\.csv: no such table; data\.mix wants folders"):
+        read(tmp_path)

@@ -53,6 +53,12 @@ class PictureRecord:
         )
 
 
+def empty_record(image_id: int) -> PictureRecord:
+    """A picture with nothing on it in which nothing was found."""
+    boxes, numbers = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    return PictureRecord(image_id, boxes, numbers, boxes, np.zeros(0, np.float32), numbers)
+
+
 @dataclass(frozen=True)
 class RecordSet:
     """The pictures of a split as a run saw them, and the names that tell whether two runs saw the same.

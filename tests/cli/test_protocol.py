@@ -7,6 +7,7 @@ from verb_runs import SIZES, failure, rows, run_printed
 
 from gdino_lightning.data.fields import COLUMNS
 from gdino_lightning.data.pictures import read_split
+from gdino_lightning.training.module import GroundingDinoModule
 
 CLASSES = "{with_mask: with mask, without_mask: without mask, mask_weared_incorrect: mask worn incorrectly}"
 
@@ -51,10 +52,13 @@ def test_the_twelve_numbers_are_printed_and_logged_by_the_tables_and_by_a_json_a
         (["--protocol", "d3"], "--protocol d3 needs --annotations"),
         (["--protocol", "refcoco"], "data/test/captions.jsonl: no caption"),
         (["--protocol", "coco", "--annotations", "x.json"], "x.json: cannot be read"),
+        (["--protocol", "coco", "--annotations", "coco/annotations/instances_train.json"], "does not name the test's"),
         (["--protocol", "coco", "--annotations", "data/prepare.json"], "data/prepare.json: is no JSON of a benchmark"),
     ],
 )
-def test_what_cannot_be_followed_is_told(scored, capfd, arguments, said):
+def test_what_cannot_be_followed_is_told_before_a_picture_is_tested(scored, capfd, monkeypatch, arguments, said):
+    run_printed("prepare", "--source", "data", "--root", "coco", "--to", "coco")
+    monkeypatch.setattr(GroundingDinoModule, "test_step", lambda *_: pytest.fail("a picture was tested"))
     assert said in failure(capfd, *scored, *arguments)
 
 

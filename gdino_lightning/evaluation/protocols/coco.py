@@ -2,16 +2,10 @@
 
 from pathlib import Path
 
-from gdino_lightning.evaluation.protocols.official import evaluated, from_records, read_official, results_of
+from gdino_lightning.evaluation.protocols.official import AP_KEYS, from_records, read_official, results_of, scored
 from gdino_lightning.evaluation.records import RecordSet
 
-_KEYS = {
-    "AP": "AP_all",
-    "AP50": "AP_50",
-    "AP75": "AP_75",
-    "APs": "AP_small",
-    "APm": "AP_medium",
-    "APl": "AP_large",
+_KEYS = AP_KEYS | {
     "AR1": "AR_all",
     "AR10": "AR_second",
     "AR100": "AR_third",
@@ -32,8 +26,4 @@ def coco_scores(found: RecordSet, annotations: Path | None) -> dict[str, float]:
         DatasetError: The JSON cannot be used, or is not of this split.
     """
     official = from_records(found) if annotations is None else read_official(annotations)
-    results = results_of(found, official, annotations)
-    if not results or not official["annotations"]:
-        return dict.fromkeys(_KEYS, 0.0 if official["annotations"] else -1.0)
-    summary = evaluated(official, results, (1, 10, 100)).stats_as_dict
-    return {name: float(summary[key]) for name, key in _KEYS.items()}
+    return scored(official, results_of(found, official, annotations), (1, 10, 100), _KEYS)

@@ -5,8 +5,8 @@ Every picture is asked for every description (the inter-scenario setting), as a 
 
 from pathlib import Path
 
-from gdino_lightning.errors import DatasetError
-from gdino_lightning.evaluation.protocols.official import average_precision, read_official, results_of
+from gdino_lightning.errors import ConfigError
+from gdino_lightning.evaluation.protocols.official import read_official, results_of, scored
 from gdino_lightning.evaluation.records import RecordSet
 
 PARTS = {"FULL": "full", "PRES": "pres", "ABS": "abs"}
@@ -21,14 +21,16 @@ def d3_scores(found: RecordSet, annotations: Path | None) -> dict[str, float]:
         annotations: `d3_full_annotations.json`; the others have `pres` and `abs` in place of `full`.
 
     Raises:
-        DatasetError: It is not called so, cannot be used, or is not of this split.
+        ConfigError: There is none, or it is not called so.
+        DatasetError: It cannot be used, or is not of this split.
     """
     if annotations is None or _FULL not in annotations.name:
-        raise DatasetError(f"{annotations}: give d3_full_annotations.json as --annotations")
+        raise ConfigError("--protocol d3 needs --annotations: d3_full_annotations.json, beside those of its parts")
     scores = {}
     for part, word in PARTS.items():
         path = annotations.with_name(annotations.name.replace(_FULL, word))
         if part == "FULL" or path.is_file():
             official = read_official(path)
-            scores[part] = average_precision(official, results_of(found, official, path, some=part != "FULL"))
+            results = results_of(found, official, path, some=part != "FULL")
+            scores[part] = scored(official, results, (1, 10, 100), {part: "AP_all"})[part]
     return scores

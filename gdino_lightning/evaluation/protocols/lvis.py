@@ -10,22 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gdino_lightning.errors import ConfigError, DatasetError
-from gdino_lightning.evaluation.protocols.official import Json, evaluated, read_official, results_of
+from gdino_lightning.evaluation.protocols.official import AP_KEYS, Json, read_official, results_of, scored
 from gdino_lightning.evaluation.records import RecordSet
 
 MOST_IN_PICTURE = 300  # detections of all classes
 MOST_OF_CLASS = 10_000  # detections of a class in all pictures, for fixed AP
-_KEYS = {
-    "AP": "AP_all",
-    "AP50": "AP_50",
-    "AP75": "AP_75",
-    "APs": "AP_small",
-    "APm": "AP_medium",
-    "APl": "AP_large",
-    "APr": "APr",
-    "APc": "APc",
-    "APf": "APf",
-}
+_KEYS = AP_KEYS | {"APr": "APr", "APc": "APc", "APf": "APf"}
 _FIXED = {"fixed AP": "AP_all", "fixed APr": "APr", "fixed APc": "APc", "fixed APf": "APf"}
 
 
@@ -48,13 +38,9 @@ def lvis_scores(found: RecordSet, annotations: Path | None) -> dict[str, float]:
     official = read_official(annotations)
     _check_federated(official, annotations)
     results = results_of(found, official, annotations)
-    keys = [*_KEYS, *_FIXED]
-    if not results or not official["annotations"]:
-        return dict.fromkeys(keys, 0.0 if official["annotations"] else -1.0)
-    usual = evaluated(official, _best_in_pictures(results), [MOST_IN_PICTURE], lvis=True).stats_as_dict
-    fixed = evaluated(official, _best_of_classes(results), [MOST_OF_CLASS], lvis=True).stats_as_dict
-    scores = {name: usual[key] for name, key in _KEYS.items()} | {name: fixed[key] for name, key in _FIXED.items()}
-    return {name: float(value) for name, value in scores.items()}
+    usual = scored(official, _best(results, "image_id", MOST_IN_PICTURE), [MOST_IN_PICTURE], _KEYS, lvis=True)
+    fixed = scored(official, _best(results, "category_id", MOST_OF_CLASS), [MOST_OF_CLASS], _FIXED, lvis=True)
+    return usual | fixed
 
 
 def _check_federated(official: Json, where: Path) -> None:
@@ -64,15 +50,8 @@ def _check_federated(official: Json, where: Path) -> None:
                 raise DatasetError(f"{where}: {name}, id {each['id']}: no {lacking[0]}; give LVIS' own JSON (v1)")
 
 
-def _best_in_pictures(results: Sequence[Json]) -> list[Json]:
-    return _best(results, "image_id", MOST_IN_PICTURE)
-
-
-def _best_of_classes(results: Sequence[Json]) -> list[Json]:
-    return _best(results, "category_id", MOST_OF_CLASS)
-
-
 def _best(results: Sequence[Json], group: str, most: int) -> list[Json]:
+    """The best detections of each picture or of each class."""
     groups: dict[int, list[Json]] = defaultdict(list)
     for each in sorted(results, key=lambda result: -result["score"]):
         if len(groups[each[group]]) < most:

@@ -14,7 +14,20 @@ from gdino_lightning.data.json_values import load_json
 from gdino_lightning.errors import DatasetError, listed
 from gdino_lightning.evaluation.records import PictureRecord, RecordSet
 
-_LISTS = ("images", "annotations", "categories")
+_KEYS = {
+    "images": ("id",),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area"),
+    "categories": ("id", "name"),
+}
+AP_KEYS = {
+    "AP": "AP_all",
+    "AP50": "AP_50",
+    "AP75": "AP_75",
+    "APs": "AP_small",
+    "APm": "AP_medium",
+    "APl": "AP_large",
+}
+"""Names of AP, over all and by IoU and size, and their keys in faster-coco-eval."""
 
 Json = dict[str, Any]
 
@@ -30,35 +43,40 @@ def read_official(path: Path) -> Json:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error}); give the benchmark's JSON") from error
     found = load_json(data, str(path))
-    if not isinstance(found, dict) or not all(isinstance(found.get(name), list) for name in _LISTS):
-        raise DatasetError(f"{path}: is no JSON of a benchmark, which has the lists {', '.join(_LISTS)}")
-    for name, key in (("images", "id"), ("categories", "id"), ("categories", "name"), ("annotations", "bbox")):
-        if bad := next((each for each in found[name] if not isinstance(each, dict) or key not in each), None):
-            raise DatasetError(f"{path}: {name}: {str(bad)[:60]} has no {key}")
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), list) for name in _KEYS):
+        raise DatasetError(f"{path}: is no JSON of a benchmark, which has the lists {', '.join(_KEYS)}")
+    for name, keys in _KEYS.items():
+        for each in found[name]:
+            if lacking := next((key for key in keys if not isinstance(each, dict) or key not in each), None):
+                raise DatasetError(f"{path}: {name}: {str(each)[:60]} has no {lacking}")
+    for each in found["annotations"]:
+        if not _is_box(each["bbox"]):
+            raise DatasetError(f"{path}: annotations: {str(each)[:60]}: bbox is not [x, y, width, height]")
     return found
 
 
 def from_records(found: RecordSet) -> Json:
     """Return the truth of a test as a benchmark would have it."""
-    annotations = [
-        {
-            "id": 0,
-            "image_id": record.image_id,
-            "category_id": int(label),
-            "bbox": _xywh(box),
-            "area": float((box[2] - box[0]) * (box[3] - box[1])),
-            "iscrowd": 0,
-        }
+    truth = [
+        (record.image_id, label, box)
         for record in found.records
-        for box, label in zip(record.truth_boxes.tolist(), record.truth_labels, strict=True)
+        for label, box in zip(record.truth_labels.tolist(), record.truth_boxes.tolist(), strict=True)
     ]
+    pictures = zip(found.records, found.picture_names, strict=True)
     return {
-        "images": [
-            {"id": record.image_id, "file_name": name}
-            for record, name in zip(found.records, found.picture_names, strict=True)
-        ],
+        "images": [{"id": record.image_id, "file_name": name} for record, name in pictures],
         "categories": [{"id": index, "name": name} for index, name in enumerate(found.class_names)],
-        "annotations": [{**each, "id": number} for number, each in enumerate(annotations, start=1)],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": image_id,
+                "category_id": label,
+                "bbox": _xywh(box),
+                "area": (box[2] - box[0]) * (box[3] - box[1]),
+                "iscrowd": 0,
+            }
+            for number, (image_id, label, box) in enumerate(truth, start=1)
+        ],
     }
 
 
@@ -91,22 +109,20 @@ def results_of(found: RecordSet, official: Json, where: object, *, some: bool = 
     return [each for record, name in records for each in _results(record, ids[name], numbers)]
 
 
-def average_precision(official: Json, results: Sequence[Json]) -> float:
-    """COCO's AP; 0 where nothing was found, -1 where there is nothing to find."""
-    if not results or not official["annotations"]:
-        return 0.0 if official["annotations"] else -1.0
-    return float(evaluated(official, results, (1, 10, 100)).stats_as_dict["AP_all"])
-
-
-def evaluated(official: Json, results: Sequence[Json], most: Sequence[int], *, lvis: bool = False) -> COCOeval_faster:
-    """Run faster-coco-eval, whose numbers are those of pycocotools.
+def scored(
+    official: Json, results: Sequence[Json], most: Sequence[int], keys: Mapping[str, str], *, lvis: bool = False
+) -> dict[str, float]:
+    """Return numbers of faster-coco-eval, equal to pycocotools: 0 if nothing was found, -1 if nothing is there.
 
     Args:
         official: The truth.
-        results: The detections; at least one.
+        results: The detections.
         most: Detections of a class in a picture that count, in rising order.
+        keys: Name of a number -> its key in faster-coco-eval.
         lvis: Score a class on the pictures where it was looked for (federated).
     """
+    if not results or not official["annotations"]:
+        return dict.fromkeys(keys, 0.0 if official["annotations"] else -1.0)
     truth = COCO(official)
     evaluation = COCOeval_faster(
         truth, truth.loadRes(list(results)), iouType="bbox", lvis_style=lvis, print_function=lambda *_: None
@@ -115,7 +131,7 @@ def evaluated(official: Json, results: Sequence[Json], most: Sequence[int], *, l
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    return evaluation
+    return {name: float(evaluation.stats_as_dict[key]) for name, key in keys.items()}
 
 
 def _results(record: PictureRecord, image_id: int, numbers: Sequence[int | None]) -> list[Json]:
@@ -124,6 +140,10 @@ def _results(record: PictureRecord, image_id: int, numbers: Sequence[int | None]
         for box, score, label in zip(record.boxes.tolist(), record.scores.tolist(), record.labels.tolist(), strict=True)
         if numbers[label] is not None
     ]
+
+
+def _is_box(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(isinstance(side, int | float) for side in value)
 
 
 def _xywh(box: Sequence[float]) -> list[float]:

@@ -15,6 +15,7 @@ from gdino_lightning.evaluation.protocols.coco import coco_scores
 from gdino_lightning.evaluation.protocols.official import results_of
 from gdino_lightning.evaluation.records import RecordSet
 
+ANNOTATION = {"id": 1, "image_id": 100, "category_id": 2, "area": 12}
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
@@ -81,6 +82,10 @@ def test_nothing_found_is_0_and_nothing_to_find_is_undefined():
         ({"categories": [{"id": 2, "name": "c0"}]}, "has no category c1"),
         ({"images": None}, "is no JSON of a benchmark"),
         ({"categories": [{"id": 2}]}, "has no name"),
+        ({"annotations": [{"id": 1, "image_id": 100, "bbox": [1, 2, 3, 4], "area": 12}]}, "has no category_id"),
+        ({"annotations": [[1, 2, 3, 4]]}, "has no id"),
+        ({"annotations": [ANNOTATION | {"bbox": ["1", 2, 3, 4]}]}, "bbox is not"),
+        ({"annotations": [ANNOTATION | {"bbox": [1, 2, 3]}]}, "bbox is not"),
     ],
 )
 def test_a_json_of_something_else_is_refused(tmp_path, change, said):

@@ -6,7 +6,7 @@ from copy import deepcopy
 import pytest
 from federated import draw
 
-from gdino_lightning.errors import DatasetError
+from gdino_lightning.errors import ConfigError, DatasetError
 from gdino_lightning.evaluation.protocols.d3 import d3_scores
 from tests.evaluation.protocols.test_coco import by_pycocotools
 
@@ -67,7 +67,7 @@ def test_parts_that_are_not_there_are_left_out_and_the_file_has_its_name(drawn, 
     path, _ = write("full", set(found.class_names))
     assert list(d3_scores(found, path)) == ["FULL"]
     for other in (None, tmp_path / "pres.json"):
-        with pytest.raises(DatasetError, match=r"give d3_full_annotations\.json"):
+        with pytest.raises(ConfigError, match=r"needs --annotations: d3_full_annotations\.json"):
             d3_scores(found, other)
 
 

@@ -2,8 +2,8 @@
 
 `encode_text -> encode_image -> fuse -> select_queries -> decode`, the boxes of the paper's figure 3. The stages call
 the submodules of a `GroundingDinoForObjectDetection` (or `MMGroundingDinoForObjectDetection`, which MM-GDINO and LLMDet
-weights use), so every weight keeps the name it has there; with plain prompts the outputs equal that class's own
-forward. What differs: words come in blocks with our own mask, map and positions (transformers derives them from "." and
+weights use), some of them replaced by leaner forms (`lean`), so every weight keeps the name it has there; with plain
+prompts the outputs equal that class's own forward. What differs: words come in blocks with our own mask, map and positions (transformers derives them from "." and
 "?" tokens), the outputs of the encoder stage are the selected proposals, attached to the graph (transformers scores the
 query table there), every decoder layer is returned, boxes may be looked at twice, and a picture with fewer image tokens
 than queries gives fewer queries instead of an error.
@@ -26,6 +26,7 @@ from transformers.models.grounding_dino.modeling_grounding_dino import encode_si
 from gdino_lightning.errors import PromptError
 from gdino_lightning.model.features import ExtraQueries, ImageFeatures, StageOutputs, TextFeatures
 from gdino_lightning.model.layers import decoder_layer, encoder_layer, self_attention_mask
+from gdino_lightning.model.lean import make_lean
 from gdino_lightning.model.text import BlockEncoder, token_rows
 from gdino_lightning.prompt import Prompt, PromptBatch
 
@@ -83,6 +84,7 @@ class GroundingDetector(nn.Module):
             raise ValueError(
                 f"the text encoder must use sdpa attention, not {attention!r}: eager ignores the phrase mask"
             )
+        make_lean(model)
         self.model = model
         self.switches = switches or Switches()
         self._blocks = BlockEncoder(model.model.text_backbone)
@@ -259,7 +261,7 @@ class GroundingDetector(nn.Module):
             text: Fused text features.
             content: (B, Q, D) content queries.
             references: (B, Q, 4) boxes to start from, cxcywh_norm.
-            self_mask: (B, 1, Q, Q) additive mask of the queries' self-attention.
+            self_mask: (B, 1, Q, Q) bool, True where a query may look at another one; None for everywhere.
 
         Returns:
             L logits (B, Q, T) and L boxes (B, Q, 4) cxcywh_norm.

@@ -12,16 +12,19 @@ from torch import Tensor
 from transformers.models.grounding_dino.modeling_grounding_dino import (
     GroundingDinoDecoderLayer,
     GroundingDinoEncoderLayer,
+    GroundingDinoMultiheadAttention,
 )
 from transformers.models.mm_grounding_dino.modeling_mm_grounding_dino import (
     MMGroundingDinoDecoderLayer,
     MMGroundingDinoEncoderLayer,
+    MMGroundingDinoMultiheadAttention,
 )
 
 from gdino_lightning.model.features import ExtraQueries, ImageFeatures, TextFeatures
 
 EncoderLayer = GroundingDinoEncoderLayer | MMGroundingDinoEncoderLayer
 DecoderLayer = GroundingDinoDecoderLayer | MMGroundingDinoDecoderLayer
+Attention = GroundingDinoMultiheadAttention | MMGroundingDinoMultiheadAttention
 
 
 def encoder_layer(
@@ -84,20 +87,18 @@ def decoder_layer(
         references: (B, Q, levels, 4) their boxes in each level.
         image: Fused image features.
         text: Fused text features.
-        self_mask: (B, 1, Q, Q) additive mask of the queries' self-attention, or None.
+        self_mask: (B, 1, Q, Q) bool, True where a query may look at another one; None for everywhere.
         text_cross_attention: False leaves that sub-layer out, with its residual norm.
 
     Returns:
         (B, Q, D) queries.
     """
     queries = hidden + positions
-    attended = layer.self_attn(queries=queries, keys=queries, values=hidden, attention_mask=self_mask)[0]
+    attended = _attend(layer.self_attn, queries, queries, hidden, self_mask)
     hidden = layer.self_attn_layer_norm(hidden + _dropped(layer, attended))
     if text_cross_attention:
         words = text.features
-        attended = layer.encoder_attn_text(
-            queries=hidden + positions, keys=words, values=words, attention_mask=_padding_mask(text)
-        )[0]
+        attended = _attend(layer.encoder_attn_text, hidden + positions, words, words, _padding_mask(text))
         hidden = layer.encoder_attn_text_layer_norm(hidden + _dropped(layer, attended))
     attended = layer.encoder_attn(
         hidden_states=hidden,
@@ -120,21 +121,27 @@ def self_attention_mask(num_queries: int, extra: ExtraQueries) -> Tensor:
     """Hide extra queries from the picture's own, and groups of them from one another (DN-DETR, section 4.3).
 
     Returns:
-        (B, 1, Q + R, Q + R) additive mask: 0 where a query (row) may look, the lowest float elsewhere.
+        (B, 1, Q + R, Q + R) bool, True where a query (row) may look.
     """
     groups = torch.cat([extra.groups.new_full((len(extra.groups), num_queries), -2), extra.groups], dim=1)
     own = (groups == -2)[:, None, :]
     same_group = (groups[:, :, None] == groups[:, None, :]) & (groups >= 0)[:, None, :]
-    return _additive(own | same_group)[:, None]
+    return (own | same_group)[:, None]
+
+
+def _attend(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
+    """Attention over transformers' projections, without the (B, heads, Q, Q) weights that it would keep."""
+    heads = (attention.num_attention_heads, attention.attention_head_size)
+    projections = ((attention.query, queries), (attention.key, keys), (attention.value, values))
+    query, key, value = (projection(each).unflatten(2, heads).transpose(1, 2) for projection, each in projections)
+    dropout = attention.dropout.p if attention.training else 0.0
+    seen = F.scaled_dot_product_attention(query, key, value, visible, dropout)
+    attended: Tensor = attention.out_proj(seen.transpose(1, 2).flatten(2))
+    return attended
 
 
 def _padding_mask(text: TextFeatures) -> Tensor | None:
-    return _additive(text.token_mask)[:, None, None] if text.is_padded else None
-
-
-def _additive(visible: Tensor) -> Tensor:
-    mask = torch.zeros(visible.shape, device=visible.device)
-    return mask.masked_fill(~visible, torch.finfo(mask.dtype).min)
+    return text.token_mask[:, None, None] if text.is_padded else None
 
 
 def _dropped(layer: DecoderLayer, hidden: Tensor) -> Tensor:

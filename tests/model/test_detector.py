@@ -4,6 +4,7 @@ import pytest
 import torch
 from pictures import pictures, relative_error
 from transformers import MMGroundingDinoConfig, MMGroundingDinoForObjectDetection
+from untouched import untouched
 
 from gdino_lightning.errors import PromptError
 from gdino_lightning.model.detector import GroundingDetector, Switches
@@ -38,7 +39,7 @@ def assert_equal_to_transformers(detector, prompts: PromptBatch) -> None:
         ids[b, : len(prompt.input_ids)] = prompt.input_ids
     with torch.no_grad():
         ours = detector(pixels, mask, prompts)
-        theirs = detector.model(
+        theirs = untouched(detector.model)(
             pixel_values=pixels, pixel_mask=mask.long(), input_ids=ids, attention_mask=prompts.token_mask.long()
         )
     assert relative_error(ours.final_logits, theirs.logits[..., :tokens]) <= 1e-5

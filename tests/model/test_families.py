@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     SwinConfig,
 )
+from untouched import untouched
 
 from gdino_lightning.errors import CheckpointError
 from gdino_lightning.model.adapt import is_unused, part_of
@@ -144,7 +145,7 @@ def assert_equal_to_transformers(detector: GroundingDetector, side: int) -> None
     for b, prompt in enumerate(PROMPTS.prompts):
         ids[b, : len(prompt.input_ids)] = prompt.input_ids
     ours = detector(pixels, mask, PROMPTS)
-    theirs = detector.model(
+    theirs = untouched(detector.model)(
         pixel_values=pixels, pixel_mask=mask.long(), input_ids=ids, attention_mask=PROMPTS.token_mask.long()
     )
     assert relative_error(ours.final_logits, theirs.logits[..., :tokens]) <= 1e-5

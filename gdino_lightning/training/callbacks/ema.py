@@ -39,7 +39,7 @@ class RampedEMA(WeightAveraging):
     def _average(self, averaged: Any, current: Any, num_averaged: Tensor | int) -> None:
         n = int(num_averaged)
         # torch moves the average towards the weights, so a frozen weight stays equal to its average
-        step = get_ema_multi_avg_fn(min(self.decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]  # torch has none
+        step = get_ema_multi_avg_fn(min(self.decay, (1 + n) / (10 + n)))
         step(averaged, current, n)
 
 

@@ -1,0 +1,24 @@
+"""Puts leaner forms of some sub-layers into a transformers model: same weights under the same names, same numbers."""
+
+from torch import nn
+
+from gdino_lightning.model.deformable import DeformableAttention, DeformableLayer
+from gdino_lightning.model.fusion import FusionAttention
+
+# by the end of the name: both families have these classes, each its own
+_LEAN = {
+    "GroundingDinoMultiscaleDeformableAttention": DeformableAttention,
+    "GroundingDinoDeformableLayer": DeformableLayer,
+    "GroundingDinoBiMultiHeadAttention": FusionAttention,
+}
+
+
+def make_lean(module: nn.Module) -> None:
+    """Replace sub-layers in place, the inner ones first; what is lean already stays."""
+    for name, child in list(module.named_children()):
+        make_lean(child)
+        for ending, lean in _LEAN.items():
+            if type(child).__name__.endswith(ending):
+                replacement = lean(child)
+                replacement.training = child.training
+                setattr(module, name, replacement)

@@ -3,10 +3,10 @@
 `encode_text -> encode_image -> fuse -> select_queries -> decode`, the boxes of the paper's figure 3. The stages call
 the submodules of a `GroundingDinoForObjectDetection` (or `MMGroundingDinoForObjectDetection`, which MM-GDINO and LLMDet
 weights use), some of them replaced by leaner forms (`lean`), so every weight keeps the name it has there; with plain
-prompts the outputs equal that class's own forward. What differs: words come in blocks with our own mask, map and positions (transformers derives them from "." and
-"?" tokens), the outputs of the encoder stage are the selected proposals, attached to the graph (transformers scores the
-query table there), every decoder layer is returned, boxes may be looked at twice, and a picture with fewer image tokens
-than queries gives fewer queries instead of an error.
+prompts the outputs equal that class's own forward. What differs: words come in blocks with our own mask, map and
+positions (transformers derives them from "." and "?" tokens), the outputs of the encoder stage are the selected
+proposals, attached to the graph (transformers scores the query table there), every decoder layer is returned, boxes may
+be looked at twice, and a picture with fewer image tokens than queries gives fewer queries instead of an error.
 
 Letters: B pictures, Q queries, R extra queries, T text tokens, L decoder layers, S image tokens of all levels, D width.
 """

@@ -4,12 +4,14 @@ from torch import nn
 
 from gdino_lightning.model.deformable import DeformableAttention, DeformableLayer
 from gdino_lightning.model.fusion import FusionAttention
+from gdino_lightning.model.swin import WindowMLP
 
 # by the end of the name: both families have these classes, each its own
 _LEAN = {
     "GroundingDinoMultiscaleDeformableAttention": DeformableAttention,
     "GroundingDinoDeformableLayer": DeformableLayer,
     "GroundingDinoBiMultiHeadAttention": FusionAttention,
+    "SwinMLP": WindowMLP,
 }
 
 

@@ -31,7 +31,7 @@ def draw_split(folder: Path, sizes: list[tuple[int, int]], boxes: int = 6) -> No
     rng = np.random.default_rng(0)
     rows = []
     for number, (width, height) in enumerate(sizes):
-        name = f"{number:05}.jpg"
+        name = f"{number:05}.png"  # decoders of JPEG differ
         coarse = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
         smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / IMAGES_FOLDER / name), smooth)

@@ -54,7 +54,7 @@ def with_pipeline(settings: Settings) -> Look:
         for path in paths:
             said.clear()
             pipe(str(path), candidate_labels=labels, threshold=THRESHOLD)
-            yield cxcywh_to_xyxy(said[0])
+            yield cxcywh_to_xyxy(said[0]).clamp(0, 1)  # ours are those parts of boxes that lie in the picture
 
     return look
 

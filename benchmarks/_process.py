@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks._runs import RunError
 
 
@@ -25,7 +23,8 @@ def measured(module: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     command = [sys.executable, "-m", module, json.dumps(settings)]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        raise RunError(f"{module}: {done.stderr.strip()[-2000:]}", done.returncode)
+        why = (done.stderr.strip().splitlines() or ["killed"])[-1]
+        raise RunError(f"{module} {command[-1]}: {why}", done.returncode)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -39,6 +38,8 @@ def peak_mb() -> float:
 
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
+    import torch  # here: a process that is measured without shall not hold its memory
+
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.is_file() else []
     return {

@@ -28,7 +28,7 @@ from gdino_lightning.model.nano.tokenizer import nano_tokenizer
 from gdino_lightning.training.module import GroundingDinoModule
 
 CLIP = 0.1
-RATE_SIDE = 4096  # of the matrices that the machine's rate is measured with
+RATE_SIDE = 2048  # of the matrices that the machine's rate is measured with
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """How long the parts of a step take, each without the parts within it."""
 
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-
-import torch
 
 
 class Stopwatch:
@@ -49,6 +48,7 @@ class Stopwatch:
 
 
 def _now() -> float:
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # what is timed may do without, and without its memory
+    if torch and torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -125,7 +125,7 @@ def _work(options: argparse.Namespace) -> None:
         folder = Path(name)
         export_hf(full_size(), folder / "weights", source="random weights")
         for split in ("train", "test"):
-            draw_split(folder / "data" / split, [(SIZE[1], SIZE[0])] * NUM_PICTURES)
+            draw_split(folder / "data" / split, [(rows[0].size[1], rows[0].size[0])] * NUM_PICTURES)
         with tqdm(total=options.repeats * len(rows), unit="process") as progress:
             for turn in range(options.repeats):
                 for row in rows:

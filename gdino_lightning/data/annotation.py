@@ -21,7 +21,7 @@ class Problem:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnnotatedObject:
     """One annotated object.
 
@@ -55,7 +55,7 @@ class AnnotatedCaption:
     boxes_px: tuple[tuple[Box, ...], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Annotation:
     """What one place of a source says of one picture.
 

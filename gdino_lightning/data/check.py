@@ -1,24 +1,22 @@
 """The check before anything is written: all pictures and annotations of a source, all problems at once."""
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-
-from tqdm import tqdm
+from functools import partial
 
 from gdino_lightning.data.annotation import AnnotatedCaption, AnnotatedObject, Annotation, Problem
 from gdino_lightning.data.fields import Box, box_problem, clip_box
 from gdino_lightning.data.images import decode_rgb, oddity
+from gdino_lightning.data.parallel import map_pictures
 from gdino_lightning.data.source import Source
 from gdino_lightning.data.table import Row
 from gdino_lightning.data.tree import SourceFile
 from gdino_lightning.errors import DatasetError, PromptError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CheckedPicture:
     """A readable picture with its annotation.
 
@@ -68,7 +66,7 @@ class Checked:
     source_sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _ReadPicture:
     file: SourceFile
     sha256: str
@@ -84,20 +82,11 @@ def check_source(source: Source, *, progress: bool = True) -> Checked:
         source: An open source.
         progress: Show a progress bar on a terminal.
     """
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        jobs = pool.map(lambda file: _read_picture(source, file), source.pictures)
-        bar = tqdm(
-            jobs,
-            "checking pictures",
-            len(source.pictures),
-            unit="picture",
-            leave=False,
-            disable=None if progress else True,
-        )
-        pictures = list(bar)
+    pictures = map_pictures(partial(_read_picture, source), source.pictures, "checking pictures", progress=progress)
     problems: list[Problem] = []
     claims = source.annotate({read.file.name: read.size for read in pictures if read.size}, problems)
-    checked = [_check_picture(source, read, claims.get(read.file.name, []), problems) for read in pictures]
+    # what is checked is let go: of a million boxes one form at a time
+    checked = [_check_picture(source, read, claims.pop(read.file.name, []), problems) for read in pictures]
     return Checked(
         pictures=tuple(picture for picture in checked if picture is not None),
         problems=tuple(problems),

@@ -6,6 +6,7 @@ expected a number"); the caller puts file, line and object in front and raises `
 
 import math
 import re
+import sys
 import unicodedata
 
 Box = tuple[float, float, float, float]
@@ -82,7 +83,7 @@ def parse_label(text: str) -> str:
         raise ValueError("is empty, expected a class name")
     if _has_unsafe_characters(label):
         raise ValueError(f"is {shown(label)}, which holds control characters")
-    return label
+    return sys.intern(label)  # a million boxes have a few dozen names
 
 
 def parse_file_name(text: str) -> str:

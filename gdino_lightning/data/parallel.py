@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+_CHUNK = 32  # a job of the pool takes more memory than what it returns
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -20,7 +22,13 @@ def map_pictures(function: Callable[[T], R], pictures: Sequence[T], title: str, 
         title: Stands before the bar.
         progress: Show a progress bar on a terminal.
     """
-    disable = None if progress else True
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        jobs = pool.map(function, pictures)
-        return list(tqdm(jobs, title, len(pictures), unit="picture", leave=False, disable=disable))
+    chunks = [pictures[start : start + _CHUNK] for start in range(0, len(pictures), _CHUNK)]
+    results: list[R] = []
+    with (
+        ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
+        tqdm(None, title, len(pictures), unit="picture", leave=False, disable=None if progress else True) as bar,
+    ):
+        for done in pool.map(lambda chunk: [function(each) for each in chunk], chunks):
+            results += done
+            bar.update(len(done))
+    return results

@@ -21,7 +21,7 @@ _LARGE_BYTES = 1_000_000  # of a table; a smaller one, of some 15,000 boxes, is 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One picture of a split and its annotated boxes.
 

@@ -27,7 +27,7 @@ STALE = "stale.json"  # in both: names of files that the new state does not have
 _WAIT = "wait for it, or choose another --root"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Content:
     """What a file shall hold: the digest of its bytes, and a way to get them when they have to be written."""
 

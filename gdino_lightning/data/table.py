@@ -34,7 +34,7 @@ _FEW_LINES = 10_000  # may be blank
 REMAKE = "run `gdino prepare` again or restore the file"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One box of a table.
 

@@ -28,7 +28,7 @@ MAX_FILES = 10_000_000
 _ENCRYPTED = 0x1  # bit 0 of a zip entry's flags
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file of a source.
 

@@ -24,7 +24,7 @@ _DECLARATION = re.compile(rb"""<\?xml[^>]*\sencoding\s*=\s*["']([^"']+)""")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VocAnnotation:
     """One annotation file.
 
@@ -203,4 +203,4 @@ def _line(element: etree._Element) -> int:
 
 
 def _local_name(element: etree._Element) -> str:
-    return str(etree.QName(element).localname)
+    return str(element.tag).rpartition("}")[2]  # a namespace stands in braces before the name

@@ -5,15 +5,14 @@ Roboflow exports them; either at the top or in a folder for each split. The devk
 as well, and then only the pictures that it lists are used: of the others not every object is annotated.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from gdino_lightning.data.annotation import Annotation, Problem
 from gdino_lightning.data.fields import IMAGE_SUFFIXES
+from gdino_lightning.data.parallel import map_pictures
 from gdino_lightning.data.source import Claims, Sizes, Source, named_apart, parent_of, split_in, stem_of
 from gdino_lightning.data.tree import SourceFile, Tree
 from gdino_lightning.data.voc import VocAnnotation, scan_voc
@@ -35,7 +34,7 @@ class _Part:
     xmls: dict[str, SourceFile] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _ReadXml:
     path: str
     file: SourceFile
@@ -75,8 +74,7 @@ class VocSource(Source):
 
     def annotate(self, sizes: Sizes, problems: list[Problem]) -> Claims:
         """Read every XML and find the picture that it is for."""
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            read = [list(pool.map(self._read_xml, part.xmls)) for part in self._parts]
+        read = [map_pictures(self._read_xml, list(part.xmls), "XML files", progress=False) for part in self._parts]
         problems += [problem for xmls in read for xml in xmls for problem in xml.problems]
         claims: Claims = defaultdict(list)
         for part, xmls in zip(self._parts, read, strict=True):

@@ -14,6 +14,13 @@ from gdino_lightning.model.pretrained import Pretrained
 CLASSES = ("with_mask", "without_mask", "mask_weared_incorrect")
 PHRASES = ("with mask", "without mask", "mask worn incorrectly")
 
+COLOURS = ("red", "green", "blue", "black", "white")
+
+
+def further_phrases(count: int) -> dict[str, str]:
+    """Classes that no picture shows, of two words each, some four tokens."""
+    return {f"further_{number}": f"{COLOURS[number % len(COLOURS)]} thing {number}" for number in range(count)}
+
 
 def full_size() -> Pretrained:
     """Draw weights of the published Swin-T shape, without dropout, as fine-tuning recipes have it."""

@@ -1,6 +1,7 @@
 """One way of taking training steps, timed: `python -m benchmarks._steps SETTINGS`, a process for `train_step`."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GroundingDinoForObjectDetection
 from transformers.loss.loss_grounding_dino import GroundingDinoHungarianMatcher
 
-from benchmarks._full_size import CLASSES, PHRASES
+from benchmarks._full_size import CLASSES, PHRASES, further_phrases
 from benchmarks._process import peak_mb
 from benchmarks._stopwatch import Stopwatch
 from gdino_lightning.data.batch import Batch, Request, collate
@@ -46,6 +47,8 @@ class Settings:
         device: `cpu` or `cuda`.
         precision: Of the trainer; ours alone.
         count: Count the products of one more step.
+        devices: Processes, each with `batch_size` pictures; ours alone.
+        num_phrases: Classes of the model, those of the pictures among them; ours alone.
         data: Keys of the data module; ours alone.
         model: Keys of the module; ours alone.
     """
@@ -60,6 +63,8 @@ class Settings:
     device: str = "cpu"
     precision: str = "32-true"
     count: bool = False
+    devices: int = 1
+    num_phrases: int = len(PHRASES)
     data: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
 
@@ -173,12 +178,11 @@ def plain_steps(settings: Settings) -> Steps:
 def our_steps(settings: Settings) -> Steps:
     """Take steps as `gdino fit` does, without validation, logs and checkpoints."""
     steps = Steps(settings)
-    module = GroundingDinoModule(
-        dict(zip(CLASSES, PHRASES, strict=True)), weights=settings.weights, warmup_steps=0, **settings.model
-    )
+    phrases = dict(zip(CLASSES, PHRASES, strict=True)) | further_phrases(settings.num_phrases - len(PHRASES))
+    module = GroundingDinoModule(phrases, weights=settings.weights, warmup_steps=0, **settings.model)
     data = DetectionDataModule(
         settings.root,
-        list(CLASSES),
+        list(phrases),
         val="test",
         **{
             "batch_size": settings.batch_size,
@@ -192,7 +196,8 @@ def our_steps(settings: Settings) -> Steps:
     _time_ours(module, steps.watch)
     trainer = Trainer(
         accelerator="gpu" if settings.device == "cuda" else "cpu",
-        devices=1,
+        devices=settings.devices,
+        strategy="ddp" if settings.devices > 1 else "auto",
         precision=settings.precision,
         max_steps=steps.wanted,
         gradient_clip_val=CLIP,
@@ -289,7 +294,8 @@ def main() -> None:
     """Take the steps that the first argument describes and print what was found."""
     settings = Settings(**json.loads(sys.argv[1]))
     steps = our_steps(settings) if settings.way == "ours" else plain_steps(settings)
-    print(json.dumps(steps.found()))
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # Lightning starts this program once for each process
+        print(json.dumps(steps.found()))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How long `gdino detect` takes from a cold start, beside a bare script that does the same forward.
+"""How long `gdino detect` takes from a cold start, beside a bare script that does the same forward, and `gdino --help`.
 
 ```
 python -m benchmarks.start_up
 ```
 
 The bare script imports torch, cv2 and the model class of transformers, loads the miniature from a folder that
-`gdino export` wrote, and runs it on the same canvas with token ids that it is given. The two take turns.
+`gdino export` wrote, and runs it on the same canvas with token ids that it is given. All take turns.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from gdino_lightning.model.pretrained import load_pretrained
 from gdino_lightning.prompt import build_prompt
 
 PHRASES = ("hat", "cat", "letter g")
+PROGRAM = (sys.executable, "-m", "gdino_lightning")
 SIDE = 640  # px of the picture's long side
 BARE = """
 import json, sys
@@ -64,14 +65,14 @@ def _work(repeats: int) -> None:
         bare, detect = _commands(Path(folder))
         # a folder of its own each time, or nothing would be left to do
         outputs = [f"--output={folder}/out-{number}" for number in range(repeats + 1)]
-        rounds = [(_seconds(bare), _seconds([*detect, output])) for output in outputs]
+        rounds = [(_seconds(bare), _seconds([*detect, output]), _seconds([*PROGRAM, "--help"])) for output in outputs]
     times = [statistics.median(each) for each in zip(*rounds[1:], strict=True)]
-    apart = [ours - theirs for theirs, ours in rounds[1:]]
+    apart = [ours - theirs for theirs, ours, _ in rounds[1:]]
     print(f"| from a cold start, {SIDE} px, nano, median of {repeats} | seconds |\n|---|---|")
-    for name, seconds in zip(("bare script", "gdino detect"), times, strict=True):
+    for name, seconds in zip(("bare script", "gdino detect", "gdino --help"), times, strict=True):
         print(f"| {name} | {seconds:.2f} |")
     spread = f"{min(apart):.2f} to {max(apart):.2f}"
-    print(f"| difference, paired (least to most) | {statistics.median(apart):.2f} ({spread}) |")
+    print(f"| detect less bare script, paired (least to most) | {statistics.median(apart):.2f} ({spread}) |")
 
 
 def _seconds(command: Sequence[str]) -> float:
@@ -101,7 +102,7 @@ def _commands(folder: Path) -> tuple[list[str], list[str]]:
     ids = json.dumps(build_prompt(list(PHRASES), loaded.tokenizer).input_ids.tolist())
     bare = [sys.executable, "-c", BARE, str(folder / "nano"), picture, str(width), str(height), ids]
     words = ["--weights=nano", "--device=cpu", f"--source={picture}", f"--phrases={' . '.join(PHRASES)}"]
-    return bare, [sys.executable, "-m", "gdino_lightning", "detect", *words]
+    return bare, [*PROGRAM, "detect", *words]
 
 
 if __name__ == "__main__":

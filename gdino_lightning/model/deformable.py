@@ -30,6 +30,9 @@ class DeformableAttention(nn.Module):
 
     Args:
         attention: The one whose projections are used.
+
+    Attributes:
+        triton: On CUDA GPUs, sample in a Triton kernel.
     """
 
     sampling_offsets: nn.Linear
@@ -42,6 +45,7 @@ class DeformableAttention(nn.Module):
         self, attention: GroundingDinoMultiscaleDeformableAttention | MMGroundingDinoMultiscaleDeformableAttention
     ) -> None:
         super().__init__()
+        self.triton = False
         self.n_heads, self.n_levels, self.n_points = attention.n_heads, attention.n_levels, attention.n_points
         for name, child in attention.named_children():
             self.add_module(name, child)
@@ -85,12 +89,16 @@ class DeformableAttention(nn.Module):
         offsets = self.sampling_offsets(queries).unflatten(2, (self.n_heads, *by_point, 2))
         offsets = offsets.to(torch.promote_types(offsets.dtype, torch.float32))
         places = self._places(offsets, cast(Tensor, reference_points), sizes.float())
-        if value.device.type == "cpu" and not torch.compiler.is_compiling():
-            shapes = tuple((int(height), int(width)) for height, width in spatial_shapes_list)
-            seen = sample_rows(value, places, weights, shapes)
-        else:
+        if torch.compiler.is_compiling() or (value.device.type != "cpu" and not self.triton):
             locations = (places + 0.5) / sizes[:, None]
             seen = self.attn(value, spatial_shapes, spatial_shapes_list, level_start_index, locations, weights, 64)
+        elif value.device.type == "cpu":
+            seen = sample_rows(value, places, weights, tuple((int(h), int(w)) for h, w in spatial_shapes_list))
+        else:
+            from gdino_lightning.model.kernels import sample_fused  # brings triton, which not every machine has
+
+            levels = cast(Tensor, spatial_shapes), cast(Tensor, level_start_index)
+            seen = sample_fused(value, places, weights, *levels)
         return self.output_proj(seen), None
 
     def _places(self, offsets: Tensor, references: Tensor, sizes: Tensor) -> Tensor:

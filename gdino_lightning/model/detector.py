@@ -49,6 +49,7 @@ class Switches:
         look_forward_twice: A layer's box loss reaches the layer before it, too (DINO, section 3.5); changes gradients
             only, never the outputs.
         gradient_checkpointing: Keep only what goes into each layer and compute the rest again in the backward pass.
+        triton: On CUDA GPUs, deformable attention samples in a Triton kernel; elsewhere nothing changes.
     """
 
     fusion: bool = True
@@ -57,6 +58,7 @@ class Switches:
     sub_sentence: bool = True
     look_forward_twice: bool = True
     gradient_checkpointing: bool = False
+    triton: bool = False
 
     @property
     def architecture(self) -> dict[str, bool]:
@@ -84,9 +86,9 @@ class GroundingDetector(nn.Module):
             raise ValueError(
                 f"the text encoder must use sdpa attention, not {attention!r}: eager ignores the phrase mask"
             )
-        make_lean(model)
         self.model = model
         self.switches = switches or Switches()
+        make_lean(model, triton=self.switches.triton)
         self._blocks = BlockEncoder(model.model.text_backbone)
         if not self.switches.text_guided_queries:
             add_static_anchors(model)

@@ -15,12 +15,20 @@ _LEAN = {
 }
 
 
-def make_lean(module: nn.Module) -> None:
-    """Replace sub-layers in place, the inner ones first; what is lean already stays."""
+def make_lean(module: nn.Module, *, triton: bool = False) -> None:
+    """Replace sub-layers in place, the inner ones first; what is lean already stays.
+
+    Args:
+        module: A transformers model, or a part of one.
+        triton: As in `Switches`.
+    """
     for name, child in list(module.named_children()):
-        make_lean(child)
+        make_lean(child, triton=triton)
         for ending, lean in _LEAN.items():
             if type(child).__name__.endswith(ending):
                 replacement = lean(child)
                 replacement.training = child.training
                 setattr(module, name, replacement)
+    for child in module.children():
+        if isinstance(child, DeformableAttention):
+            child.triton = triton

@@ -1,6 +1,7 @@
 """The LightningModule: settings, optimizer and checkpoints; what is done with a batch is in `steps`."""
 
 import logging
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from lightning.pytorch import Callback
@@ -76,6 +77,7 @@ class GroundingDinoModule(DetectionSteps):
         skip_non_finite: How many optimizer steps a run may leave out because their loss or gradient is NaN or infinite,
             each with a warning; one more ends it, as the first one does with 0. Not for 16-mixed.
         gradient_checkpointing: Save memory by computing each layer twice.
+        triton: On CUDA GPUs, deformable attention in a Triton kernel; it was tested in Triton's interpreter only.
         dropout: Dropout in encoder and decoder; published fine-tuning recipes use 0.
         drop_path: Probability that a picture skips a branch of the backbone's last block (less in earlier ones) and of
             the fusion layers. Null: as the weights' configuration says, 0.1 in the published ones.
@@ -114,6 +116,7 @@ class GroundingDinoModule(DetectionSteps):
         denoising_queries: int = 0,
         skip_non_finite: int = 0,
         gradient_checkpointing: bool = False,
+        triton: bool = False,
         dropout: float = 0.0,
         drop_path: float | None = None,
         token_score: ScoreOf = "mean",
@@ -148,6 +151,7 @@ class GroundingDinoModule(DetectionSteps):
             sub_sentence=sub_sentence,
             look_forward_twice=look_forward_twice,
             gradient_checkpointing=gradient_checkpointing,
+            triton=triton,
         )
         self.objective = Objective(
             SetCriterion(class_weights, class_cost=class_cost),
@@ -177,7 +181,7 @@ class GroundingDinoModule(DetectionSteps):
 
         Raises:
             ConfigError: If the trainer's precision would convert the weights (matching and losses need float32) or
-                skips steps itself, or many boxes have no query.
+                skips steps itself, many boxes have no query, or triton is not installed.
             PromptError: If a caption is too long or a phrase of it unknown; it names file and line.
         """
         if self.trainer.precision not in ("32-true", "bf16-mixed", "16-mixed"):
@@ -189,6 +193,9 @@ class GroundingDinoModule(DetectionSteps):
                 "model.skip_non_finite does not go with trainer.precision 16-mixed, which skips steps by itself; "
                 "use bf16-mixed"
             )
+        on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        if self.switches.triton and on_gpu and not find_spec("triton"):
+            raise ConfigError("model.triton needs the package triton: pip install triton, or leave the key out")
         if stage == "fit":
             data = getattr(self.trainer, "datamodule", None)  # any that yields our batches
             self.questioner.check(getattr(data, "captions", {}))

@@ -11,8 +11,9 @@ from benchmarks._runs import RunError
 @pytest.mark.slow
 def test_both_commands_run_and_the_difference_is_theirs(capsys):
     assert start_up.main(["--repeats=1"]) == 0
-    bare, detect, difference = re.findall(r"\| (-?[\d.]+)", capsys.readouterr().out.split("---|---|")[1])
+    bare, detect, shown, difference = re.findall(r"\| (-?[\d.]+)", capsys.readouterr().out.split("---|---|")[1])
     assert float(bare) > 0.5
+    assert 0 < float(shown) < float(detect)
     assert float(difference) == pytest.approx(float(detect) - float(bare), abs=0.011)
 
 

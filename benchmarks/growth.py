@@ -79,8 +79,8 @@ def _work(options: argparse.Namespace) -> None:
         folder = Path(name)
         evaluation = EvaluationSettings(SIDE, SIDE * 4 // 3)
         export_hf(full_size(), folder / "weights", source="random weights", facts=CardFacts(evaluation=evaluation))
-        for split in ("train", "test"):
-            draw_split(folder / split, [(SIDE * 4 // 3, SIDE)] * 16)
+        for split, pictures in (("train", 16), ("test", 2)):
+            draw_split(folder / split, [(SIDE * 4 // 3, SIDE)] * pictures)
         points = [
             _asked(folder, value) if axis == DETECTING else _trained(folder, axis, value, options.steps)
             for axis, value in tqdm(wanted, unit="process")
@@ -120,7 +120,7 @@ def _trained(folder: Path, axis: str, value: int, steps: int) -> Point:
 
 def _asked(folder: Path, value: int) -> Point:
     phrases = [*PHRASES, *further_phrases(value - len(PHRASES)).values()]
-    images = folder / "train" / IMAGES_FOLDER
+    images = folder / "test" / IMAGES_FOLDER
     settings = {"way": "ours", "weights": str(folder / "weights"), "folder": str(images), "phrases": phrases}
     found = measured("benchmarks._looks", settings)
     return Point(DETECTING, value, found["folder"], found["peak_mb"])

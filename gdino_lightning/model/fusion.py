@@ -42,8 +42,10 @@ class FusionAttention(nn.Module):
         text_features: Tensor,
         vision_attention_mask: Tensor | None = None,
         text_attention_mask: Tensor | None = None,
-    ) -> tuple[tuple[Tensor, None], tuple[Tensor, None]]:
-        """Let both look at each other: (B, S, D), (B, T, D) -> the same, without attention weights.
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Let both look at each other: (B, S, D), (B, T, D) -> the same.
+
+        Each comes with its attention weights as transformers has them: (B * A, S, T) and (B * A, T, S).
 
         Args:
             vision_features: Image tokens.
@@ -59,9 +61,11 @@ class FusionAttention(nn.Module):
             to_text = to_text.masked_fill(text_attention_mask[:, None, None, :], float("-inf"))
         if vision_attention_mask is not None:
             to_image = to_image.masked_fill(vision_attention_mask[:, :, None, None], float("-inf"))
-        vision = self._of_text(self._dropped(to_text.softmax(-1)).flatten(2), text_features)
-        text = self._of_image(self._dropped(to_image.softmax(1)).flatten(2), vision_features, tokens)
-        return (vision, None), (text, None)
+        to_text, to_image = to_text.softmax(-1), to_image.softmax(1)
+        vision = self._of_text(self._dropped(to_text).flatten(2), text_features)
+        text = self._of_image(self._dropped(to_image).flatten(2), vision_features, tokens)
+        weights = to_text.permute(0, 2, 1, 3).flatten(0, 1), to_image.permute(0, 2, 3, 1).flatten(0, 1)
+        return (vision, weights[0]), (text, weights[1])
 
     def _keys(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """What image tokens are compared with: (B, A * T, D), and what is added to the scores: (B, 1, A * T)."""

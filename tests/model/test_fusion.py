@@ -38,8 +38,10 @@ def padding() -> dict[str, Tensor]:
 @pytest.mark.parametrize("masks", [{}, padding()], ids=["whole", "padded"])
 def test_outputs_and_gradients_are_those_of_transformers(masks: dict[str, Tensor]) -> None:
     plain, tokens = drawn_attention(), drawn_tokens()
-    (image, _), (text, _) = plain(*tokens, **masks)
-    (found_image, _), (found_text, _) = FusionAttention(plain)(*tokens, **masks)
+    (image, of_image), (text, of_text) = plain(*tokens, **masks)
+    (found_image, found_of_image), (found_text, found_of_text) = FusionAttention(plain)(*tokens, **masks)
+    torch.testing.assert_close(found_of_image, of_image, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found_of_text, of_text, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found_image, image, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found_text, text, rtol=1e-5, atol=1e-5)
     wanted = torch.autograd.grad(image.square().sum() + text.sum(), [*tokens, *plain.parameters()])

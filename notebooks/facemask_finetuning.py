@@ -271,7 +271,7 @@ def run_stages(picture, phrases, sizing=asked_sizing, **switches):
 
     attention = []  # of each fusion layer: (heads, tokens, places), from words to the picture
     hooks = [
-        layer.fusion_layer.register_forward_hook(lambda *call: attention.append(call[-1][1][1]))
+        layer.fusion_layer.register_forward_hook(lambda *call: attention.append(call[-1][1][1][0]))
         for layer in detector.model.model.encoder.layers
     ]
     text = detector.encode_text(PromptBatch.of([prompt]))

@@ -45,7 +45,7 @@ class FusionAttention(nn.Module):
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Let both look at each other: (B, S, D), (B, T, D) -> the same.
 
-        Each comes with its attention weights as transformers has them: (B * A, S, T) and (B * A, T, S).
+        Each comes with its attention weights, (B, A, S, T) and (B, A, T, S), without a copy.
 
         Args:
             vision_features: Image tokens.
@@ -64,8 +64,7 @@ class FusionAttention(nn.Module):
         to_text, to_image = to_text.softmax(-1), to_image.softmax(1)
         vision = self._of_text(self._dropped(to_text).flatten(2), text_features)
         text = self._of_image(self._dropped(to_image).flatten(2), vision_features, tokens)
-        weights = to_text.permute(0, 2, 1, 3).flatten(0, 1), to_image.permute(0, 2, 3, 1).flatten(0, 1)
-        return (vision, weights[0]), (text, weights[1])
+        return (vision, to_text.permute(0, 2, 1, 3)), (text, to_image.permute(0, 2, 3, 1))
 
     def _keys(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """What image tokens are compared with: (B, A * T, D), and what is added to the scores: (B, 1, A * T)."""

@@ -48,13 +48,16 @@ def test_modes_are_kept() -> None:
     assert all(module.training for module in model.model.decoder.modules())
 
 
-def test_a_copy_runs_on_its_own_weights() -> None:
-    detector = GroundingDetector(random_nano()).eval()
+def test_a_copy_runs_on_its_own_weights(prompt) -> None:
+    detector = GroundingDetector(drawn(random_nano())).eval()
     copied = copy.deepcopy(detector)
+    pixels, mask = pictures()
     with torch.no_grad():
+        before = detector(pixels, mask, prompt).logits
         for parameter in copied.model.model.encoder.parameters():
             parameter.zero_()
-    assert any(parameter.any() for parameter in detector.model.model.encoder.parameters())
+        assert torch.equal(detector(pixels, mask, prompt).logits, before)
+        assert not torch.equal(copied(pixels, mask, prompt).logits, before)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from transformers import pipeline
 
 from benchmarks._process import peak_mb
 from gdino_lightning.boxes import cxcywh_to_xyxy
-from gdino_lightning.inference.batches import picture_loader, plan_batches
+from gdino_lightning.inference.batches import picture_loader, plan_batches, usual_batch_size
 from gdino_lightning.inference.predictor import Predictor
 from gdino_lightning.inference.sources import Source
 
@@ -30,14 +30,12 @@ class Settings:
         weights: Folder with model, tokenizer and processor.
         folder: Pictures.
         phrases: To ask for.
-        batch_size: Pictures that ours looks at together.
     """
 
     way: str
     weights: str
     folder: str
     phrases: list[str]
-    batch_size: int = 8
 
 
 Look = Callable[[Sequence[Path]], Iterator[Tensor]]
@@ -62,10 +60,10 @@ def with_pipeline(settings: Settings) -> Look:
 def with_ours(settings: Settings) -> Look:
     """Load our predictor; it looks as `gdino detect` does, without writing, and yields the (300, 4) best boxes."""
     predictor = Predictor.from_pretrained(settings.weights, device="cpu")
-    question = predictor.question(settings.phrases)
+    question, batch_size = predictor.question(settings.phrases), usual_batch_size(predictor.device)
 
     def look(paths: Sequence[Path]) -> Iterator[Tensor]:
-        batches = plan_batches([Source(path, path.name) for path in paths], predictor.sizing, settings.batch_size)
+        batches = plan_batches([Source(path, path.name) for path in paths], predictor.sizing, batch_size)
         for batch in picture_loader(batches, predictor.sizing, num_workers=0):
             sizes = [(result.width, result.height) for result in batch.blank]
             for answers, size in zip(predictor.answer(batch.pixels, batch.mask, sizes, question), sizes, strict=True):

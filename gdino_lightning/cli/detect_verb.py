@@ -25,8 +25,9 @@ def run_detect(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     phrases = given_phrases(options.phrases)
     for name, least in (("batch_size", 1), ("devices", 1), ("num_nodes", 1), ("num_workers", 0)):
-        if getattr(options, name) < least:
-            raise ConfigError(f"--{name} is {getattr(options, name)}: it must be at least {least}")
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name} is {value}: it must be at least {least}")
     run = _look(options, phrases)
     return 0 if run is None else _report(run.finish(), options.output)
 
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WHAT",
         help="pictures json csv yolo voc (pictures json csv); voc is what `gdino prepare` reads",
     )
-    add("--batch_size", type=int, default=8, help="pictures of one canvas that are looked at together (8)")
+    add("--batch_size", type=int, help="pictures of one canvas that are looked at together (CPU: 2, else 8)")
     add("--num_workers", type=int, default=0, help="processes that read pictures (0: this one)")
     add("--short_side", type=int, help="px of the short side; default: as the weights were evaluated")
     add("--long_side_max", type=int, help="px that the long side does not exceed; default: in proportion")
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _look(options: argparse.Namespace, phrases: "Phrases | None") -> "LookRun | None":
     """Do what is missing; return the run, None in the helping processes of several."""
+    from gdino_lightning.inference.batches import usual_batch_size
     from gdino_lightning.inference.look import Cut, LookRun
     from gdino_lightning.inference.predictor import Predictor
     from gdino_lightning.inference.sources import find_sources
@@ -79,6 +81,7 @@ def _look(options: argparse.Namespace, phrases: "Phrases | None") -> "LookRun | 
     predictor = Predictor.from_pretrained(
         options.weights, device=options.device, short_side=options.short_side, long_side_max=options.long_side_max
     )
+    batch_size = options.batch_size or usual_batch_size(predictor.device)
     cut = Cut(options.box_threshold, options.text_threshold, options.nms_iou, options.agnostic_nms)
     about: dict[str, Any] = {"source": os.path.abspath(options.source), "weights": options.weights}  # noqa: PTH100  # a pattern, perhaps
 
@@ -87,7 +90,7 @@ def _look(options: argparse.Namespace, phrases: "Phrases | None") -> "LookRun | 
 
     if options.devices * options.num_nodes == 1:
         run = make_run(0)
-        run.run(options.batch_size, options.num_workers)
+        run.run(batch_size, options.num_workers)
         return run
     from gdino_lightning.cli.quiet import quiet
     from gdino_lightning.inference.many import run_on_many
@@ -98,7 +101,7 @@ def _look(options: argparse.Namespace, phrases: "Phrases | None") -> "LookRun | 
         make_run,
         devices=options.devices,
         num_nodes=options.num_nodes,
-        batch_size=options.batch_size,
+        batch_size=batch_size,
         num_workers=options.num_workers,
     )
 

@@ -73,7 +73,7 @@ def ask_pictures(
         image = detector.encode_image(batch.pixels, batch.pixel_mask)
         sizes = [(target.width, target.height) for target in batch.targets]
         for answer, prompts in zip(answers, questions, strict=True):
-            found = [asker.ask(detector, image, prompt, sizes)[1] for prompt in prompts]
+            found = [asker.find(detector, image, prompt, sizes) for prompt in prompts]
             answer.update(asker.join(found), batch.targets)
     return [answer.records() for answer in answers]
 

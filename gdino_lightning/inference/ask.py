@@ -54,26 +54,40 @@ class Asker:
         if not prompts:
             raise ValueError("there is no prompt to ask")
         image = detector.encode_image(pixels, pixel_mask)
-        return self.join([self.ask(detector, image, each, sizes)[1] for each in prompts])
+        return self.join([self.find(detector, image, each, sizes) for each in prompts])
+
+    def find(
+        self, detector: GroundingDetector, image: ImageFeatures, prompts: Prompt | PromptBatch, sizes: Sequence[Size]
+    ) -> list[Detections]:
+        """Ask about pictures that are encoded already; return each picture's detections."""
+        batch = _for_each(prompts, image)
+        return self._read(*detector.answer(image, batch), batch, sizes)
 
     def ask(
         self, detector: GroundingDetector, image: ImageFeatures, prompts: Prompt | PromptBatch, sizes: Sequence[Size]
     ) -> tuple[StageOutputs, list[Detections]]:
-        """Ask about pictures that are encoded already; return all stages and each picture's detections."""
-        batch = PromptBatch.of([prompts]) if isinstance(prompts, Prompt) else prompts
-        batch = batch.expand(len(sizes)).to(image.features.device)
+        """Ask as `find` does; return all stages, too."""
+        batch = _for_each(prompts, image)
         outputs = detector.ground(image, batch)
-        found = postprocess(
-            outputs.final_logits,
-            outputs.final_boxes,
-            batch.phrase_map,
-            sizes,
-            classes=batch.classes,
-            top_k=self.top_k,
-            score=self.token_score,
-        )
-        return outputs, found
+        return outputs, self._read(outputs.final_logits, outputs.final_boxes, batch, sizes)
 
     def join(self, answers: Sequence[list[Detections]]) -> list[Detections]:
         """Merge what several prompts found in the same pictures."""
         return [merge(found, self.top_k) for found in zip(*answers, strict=True)]
+
+    def _read(self, logits: Tensor, boxes: Tensor, prompts: PromptBatch, sizes: Sequence[Size]) -> list[Detections]:
+        return postprocess(
+            logits,
+            boxes,
+            prompts.phrase_map,
+            sizes,
+            classes=prompts.classes,
+            top_k=self.top_k,
+            score=self.token_score,
+        )
+
+
+def _for_each(prompts: Prompt | PromptBatch, image: ImageFeatures) -> PromptBatch:
+    """One prompt for each picture, on the pictures' device."""
+    batch = PromptBatch.of([prompts]) if isinstance(prompts, Prompt) else prompts
+    return batch.expand(len(image.features)).to(image.features.device)

@@ -83,6 +83,11 @@ class PictureBatches(Dataset[LookBatch]):
         return LookBatch.of(read, self._sizing, failed)
 
 
+def usual_batch_size(device: torch.device) -> int:
+    """How many pictures a device looks at together: few on a CPU, whose cache large batches leave."""
+    return 2 if device.type == "cpu" else 8
+
+
 def plan_batches(pictures: Sequence[Source], sizing: Sizing, batch_size: int) -> list[list[Source]]:
     """Deal pictures into batches of one canvas each, by the sizes in their headers.
 

@@ -22,6 +22,7 @@ from transformers.models.mm_grounding_dino.modeling_mm_grounding_dino import (
     MMGroundingDinoMultiscaleDeformableAttention,
 )
 
+from gdino_lightning.model.feed_forward import feed_forward
 from gdino_lightning.model.sampling import sample_rows
 
 
@@ -103,11 +104,16 @@ class DeformableAttention(nn.Module):
 
     def _places(self, offsets: Tensor, references: Tensor, sizes: Tensor) -> Tensor:
         """Find places in tokens: (B, Q, A, L, P, 2), (B, Q, L, 2 or 4) -> (B, Q, A, L, P, 2)."""
-        centres = (references[..., :2] * sizes - 0.5)[:, :, None, :, None]
+        centres = self._for_points(references[..., :2] * sizes - 0.5)
+        flat = offsets.flatten(3)
         if references.shape[-1] == 2:
-            return centres + offsets
-        reach = references[..., 2:] * sizes * (0.5 / self.n_points)
-        return torch.addcmul(centres, offsets, reach[:, :, None, :, None])
+            return (centres + flat).view_as(offsets)
+        reach = self._for_points(references[..., 2:] * sizes * (0.5 / self.n_points))
+        return torch.addcmul(centres, flat, reach).view_as(offsets)
+
+    def _for_points(self, pairs: Tensor) -> Tensor:
+        """Repeat what levels have for their points, so that sums run along memory: (B, Q, L, 2) -> (B, Q, 1, L * P * 2)."""
+        return pairs[:, :, None, :, None].expand(-1, -1, -1, -1, self.n_points, -1).flatten(3)
 
 
 class DeformableLayer(nn.Module):
@@ -129,8 +135,6 @@ class DeformableLayer(nn.Module):
         self.dropout, self.activation_dropout = layer.dropout, layer.activation_dropout
         for name, child in layer.named_children():
             self.add_module(name, child)
-        if isinstance(self.activation_fn, nn.ReLU):
-            self.activation_fn.inplace = True
 
     def forward(
         self, hidden_states: Tensor, attention_mask: Tensor, position_embeddings: Tensor, **levels: object
@@ -151,10 +155,9 @@ class DeformableLayer(nn.Module):
             **levels,
         )
         hidden = self.self_attn_layer_norm(hidden_states + self._dropped(attended, self.dropout))
-        # in two dimensions, so that what the activation overwrites is no view: autograd would copy it
-        inner = self._dropped(self.activation_fn(self.fc1(hidden.flatten(0, 1))), self.activation_dropout)
-        outer = self._dropped(self.fc2(inner), self.dropout).view_as(hidden)
-        return self.final_layer_norm(hidden + outer), None
+        drop = self.activation_dropout if self.training else 0.0
+        outer = feed_forward(hidden, self.fc1, self.activation_fn, self.fc2, drop=drop, keep_hidden=False)
+        return self.final_layer_norm(hidden + self._dropped(outer, self.dropout)), None
 
     def _dropped(self, hidden: Tensor, rate: float) -> Tensor:
         return F.dropout(hidden, p=rate, training=self.training)

@@ -125,9 +125,7 @@ class GroundingDetector(nn.Module):
         self, image: ImageFeatures, prompts: Prompt | PromptBatch, extra: ExtraQueries | None = None
     ) -> StageOutputs:
         """Detect phrases in pictures that are encoded already; many prompts can ask about the same pictures."""
-        batch = PromptBatch.of([prompts]) if isinstance(prompts, Prompt) else prompts
-        text = self.encode_text(batch.expand(len(image.features)))
-        image, text = self.fuse(image, text)
+        image, text = self._fused(image, prompts)
         logits, boxes, content, references = self.select_queries(image, text)
         if extra is None:
             all_logits, all_boxes = self.decode(image, text, content, references)
@@ -146,6 +144,13 @@ class GroundingDetector(nn.Module):
             extra_logits=torch.stack([each[:, count:] for each in all_logits]),
             extra_boxes=torch.stack([each[:, count:] for each in all_boxes]),
         )
+
+    def answer(self, image: ImageFeatures, prompts: Prompt | PromptBatch) -> tuple[Tensor, Tensor]:
+        """Detect as `ground` does, and return the last layer's logits (B, Q, T) and boxes (B, Q, 4) cxcywh_norm."""
+        image, text = self._fused(image, prompts)
+        _, _, content, references = self.select_queries(image, text)
+        (logits,), (boxes,) = self.decode(image, text, content, references, final_only=True)
+        return logits, boxes
 
     def encode_text(self, prompts: PromptBatch) -> TextFeatures:
         """Encode each distinct block once and lay the results out by prompt: (B, T, D), 0 on padding.
@@ -255,6 +260,8 @@ class GroundingDetector(nn.Module):
         content: Tensor,
         references: Tensor,
         self_mask: Tensor | None = None,
+        *,
+        final_only: bool = False,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Refine queries and boxes layer by layer (cross-modality decoder, section 3.3).
 
@@ -264,9 +271,10 @@ class GroundingDetector(nn.Module):
             content: (B, Q, D) content queries.
             references: (B, Q, 4) boxes to start from, cxcywh_norm.
             self_mask: (B, 1, Q, Q) bool, True where a query may look at another one; None for everywhere.
+            final_only: Let the last layer alone say what it found.
 
         Returns:
-            L logits (B, Q, T) and L boxes (B, Q, 4) cxcywh_norm.
+            L logits (B, Q, T) and L boxes (B, Q, 4) cxcywh_norm, or one of each.
         """
         decoder = self.model.model.decoder
         ratios = torch.cat([image.valid_ratios, image.valid_ratios], dim=-1)[:, None]
@@ -286,14 +294,22 @@ class GroundingDetector(nn.Module):
                 self_mask,
                 text_cross_attention=self.switches.text_cross_attention,
             )
-            normed = decoder.layer_norm(hidden)
-            start = attached if self.switches.look_forward_twice else references
-            all_logits.append(self._contrast(self.model.class_embed[index], normed, text))
-            all_boxes.append((self.model.bbox_embed[index](normed) + _logit(start)).sigmoid())
+            is_final = index == len(decoder.layers) - 1
+            if is_final or not final_only:
+                normed = decoder.layer_norm(hidden)
+                start = attached if self.switches.look_forward_twice else references
+                all_logits.append(self._contrast(self.model.class_embed[index], normed, text))
+                all_boxes.append((self.model.bbox_embed[index](normed) + _logit(start)).sigmoid())
+            if is_final:
+                break
             # The next layer starts from the un-normed state's box, as in transformers; no gradient flows that way.
             attached = (decoder.bbox_embed[index](hidden) + _logit(references)).sigmoid()
             references = attached.detach()
         return all_logits, all_boxes
+
+    def _fused(self, image: ImageFeatures, prompts: Prompt | PromptBatch) -> tuple[ImageFeatures, TextFeatures]:
+        batch = PromptBatch.of([prompts]) if isinstance(prompts, Prompt) else prompts
+        return self.fuse(image, self.encode_text(batch.expand(len(image.features))))
 
     def _run(self, layer: Callable[Inputs, Outputs], *inputs: Inputs.args, **settings: Inputs.kwargs) -> Outputs:
         """Run a layer, and keep only its inputs for the backward pass where memory is to be saved."""

@@ -73,8 +73,8 @@ class FixedPrompt(nn.Module):
 
     def _answer(self, image: ImageFeatures, text: TextFeatures, picked: Tensor | None = None) -> tuple[Tensor, Tensor]:
         _, _, content, references = self.detector.select_queries(image, text, picked)
-        logits, boxes = self.detector.decode(image, text, content, references)
-        probabilities = logits[-1].sigmoid()
+        (logits,), (boxes,) = self.detector.decode(image, text, content, references, final_only=True)
+        probabilities = logits.sigmoid()
         if self._token_score == "mean":
-            return probabilities @ self.shares, boxes[-1]
-        return torch.stack([probabilities[..., tokens].amax(-1) for tokens in self._tokens], dim=-1), boxes[-1]
+            return probabilities @ self.shares, boxes
+        return torch.stack([probabilities[..., tokens].amax(-1) for tokens in self._tokens], dim=-1), boxes

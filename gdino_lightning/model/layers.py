@@ -21,6 +21,7 @@ from transformers.models.mm_grounding_dino.modeling_mm_grounding_dino import (
 )
 
 from gdino_lightning.model.features import ExtraQueries, ImageFeatures, TextFeatures
+from gdino_lightning.model.feed_forward import feed_forward
 
 EncoderLayer = GroundingDinoEncoderLayer | MMGroundingDinoEncoderLayer
 DecoderLayer = GroundingDinoDecoderLayer | MMGroundingDinoDecoderLayer
@@ -112,8 +113,9 @@ def decoder_layer(
         level_start_index=image.level_starts,
     )[0]
     hidden = layer.encoder_attn_layer_norm(hidden + _dropped(layer, attended))
-    inner = F.dropout(layer.activation_fn(layer.fc1(hidden)), p=layer.activation_dropout, training=layer.training)
-    normed: Tensor = layer.final_layer_norm(hidden + _dropped(layer, layer.fc2(inner)))
+    drop = layer.activation_dropout if layer.training else 0.0
+    outer = feed_forward(hidden, layer.fc1, layer.activation_fn, layer.fc2, drop=drop, keep_hidden=True)
+    normed: Tensor = layer.final_layer_norm(hidden + _dropped(layer, outer))
     return normed
 
 

@@ -54,7 +54,7 @@ class _RowSums(Function):
         sampled = value.new_empty(batch, queries, heads, value.shape[-1])
         for b in range(batch):
             for head in range(heads):  # what one head of a picture needs stays in the processor's cache
-                rows, shares, _ = tables.corners(places[b, :, head])
+                rows, shares = tables.corners(places[b, :, head])
                 looks = tables.weighted(shares, weights[b, :, head].reshape(queries, levels * points))
                 sampled[b, :, head] = _sums(table[b, head], rows, starts, looks)
         return sampled.flatten(2)
@@ -73,11 +73,12 @@ class _RowSums(Function):
         for b in range(batch):
             for head in range(heads):
                 attention = weights[b, :, head].reshape(queries, levels * points)
-                rows, shares, moves = tables.corners(places[b, :, head])
+                rows, shares = tables.corners(places[b, :, head])
                 looks = tables.weighted(shares, attention)
                 seen = _dots(grad[b, head], table[b, head], rows, starts).view_as(looks)
                 of_place, of_attention = _through_bilinear(seen, shares, attention)
-                of_places[b, :, head] = (of_place.flatten(1) * moves).view(queries, levels, points, 2)
+                of_place = of_place.flatten(1) * tables.moves(places[b, :, head])
+                of_places[b, :, head] = of_place.view(queries, levels, points, 2)
                 of_weights[b, :, head] = of_attention.view(queries, levels, points)
                 # who looked at a row: looks in the order of their rows
                 found, order = rows.view(-1).sort()
@@ -145,15 +146,14 @@ class _Tables:
         """Take tokens out of their borders: (B, A, rows, D) -> (B, S, A, D)."""
         return torch.cat([inner.permute(0, 2, 3, 1, 4).flatten(1, 2) for inner in self._levels(table)], dim=1)
 
-    def corners(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def corners(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Find the four tokens around each place.
 
         Args:
             places: (Q, L, P, 2), in tokens.
 
         Returns:
-            (Q, 4, L * P) int32 rows, (Q, L * P, 2) shares of the right and lower ones, and (Q, L * P * 2) bool, True
-            where a small move changes what is seen.
+            (Q, 4, L * P) int32 rows, and (Q, L * P, 2) shares of the right and lower ones.
         """
         places = places.flatten(1)
         inside = places.clamp(min=-1.0).minimum(self.sizes)
@@ -162,7 +162,12 @@ class _Tables:
         low = low.unflatten(1, (-1, 2))
         first = torch.addcmul(self.origin, low[..., 1], self.pitch).add_(low[..., 0]).int()
         first.clamp_(min=0)  # of a place that is no number; its shares are none either, and so is what is seen
-        return first[:, None] + self.steps, shares, (places > -1) & (places < self.sizes)
+        return first[:, None] + self.steps, shares
+
+    def moves(self, places: Tensor) -> Tensor:
+        """Tell where a small move changes what is seen: (Q, L, P, 2) -> (Q, L * P * 2) bool."""
+        places = places.flatten(1)
+        return (places > -1) & (places < self.sizes)
 
     def weighted(self, shares: Tensor, attention: Tensor) -> Tensor:
         """Bilinear weights times attention: (Q, L * P, 2), (Q, L * P) -> (Q, 4, L * P)."""

@@ -1,13 +1,13 @@
 """The MLP of a Swin block, with less kept for the backward pass."""
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers.models.swin.modeling_swin import SwinMLP
+
+from gdino_lightning.model.feed_forward import feed_forward
 
 
 class WindowMLP(nn.Module):
-    """Takes the place of transformers' MLP; keeps what goes into the activation, not what comes out.
+    """Takes the place of transformers' MLP; its layers keep their names.
 
     Args:
         mlp: The one whose layers are used; C is its width.
@@ -24,13 +24,4 @@ class WindowMLP(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Transform each token: (..., C) -> (..., C)."""
-        hidden = self.fc1(hidden_states)
-        if not torch.is_grad_enabled():
-            return self._from_hidden(hidden)
-        # computed again is the activation alone: torch stops where the last tensor that it needs is there
-        transformed: Tensor = checkpoint(self._from_hidden, hidden, use_reentrant=False, preserve_rng_state=False)
-        return transformed
-
-    def _from_hidden(self, hidden: Tensor) -> Tensor:
-        transformed: Tensor = self.fc2(self.activation_fn(hidden))
-        return transformed
+        return feed_forward(hidden_states, self.fc1, self.activation_fn, self.fc2, drop=0.0, keep_hidden=True)

@@ -39,11 +39,14 @@ def assert_equal_to_transformers(detector, prompts: PromptBatch) -> None:
         ids[b, : len(prompt.input_ids)] = prompt.input_ids
     with torch.no_grad():
         ours = detector(pixels, mask, prompts)
+        answered = detector.answer(detector.encode_image(pixels, mask), prompts)
         theirs = untouched(detector.model)(
             pixel_values=pixels, pixel_mask=mask.long(), input_ids=ids, attention_mask=prompts.token_mask.long()
         )
     assert relative_error(ours.final_logits, theirs.logits[..., :tokens]) <= 1e-5
     assert relative_error(ours.final_boxes, theirs.pred_boxes) <= 1e-5
+    assert torch.equal(answered[0], ours.final_logits)
+    assert torch.equal(answered[1], ours.final_boxes)
     # the encoder stage: transformers keeps all proposals, ours are its best ones
     best = theirs.enc_outputs_class.amax(-1).topk(ours.logits.shape[2], dim=1).indices
     wanted = theirs.enc_outputs_class.gather(1, best[..., None].expand(-1, -1, 256))[..., :tokens]

@@ -112,7 +112,7 @@ class DeformableAttention(nn.Module):
         return torch.addcmul(centres, flat, reach).view_as(offsets)
 
     def _for_points(self, pairs: Tensor) -> Tensor:
-        """Repeat what levels have for their points, so that sums run along memory: (B, Q, L, 2) -> (B, Q, 1, L * P * 2)."""
+        """Repeat what levels have for points, so that sums run along memory: (B, Q, L, 2) -> (B, Q, 1, L * P * 2)."""
         return pairs[:, :, None, :, None].expand(-1, -1, -1, -1, self.n_points, -1).flatten(3)
 
 

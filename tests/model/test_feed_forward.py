@@ -22,12 +22,17 @@ def tokens() -> Tensor:
 def test_outputs_and_gradients_are_those_of_the_plain_expression(
     keep_hidden: bool, values: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_HIDDEN_VALUES", values)
+    monkeypatch.setattr(module, "_LEARNING", values)
+    monkeypatch.setattr(module, "_LOOKING", values)
     (first, second), given = layers(), tokens()
     weights = [given, *first.parameters(), *second.parameters()]
     plain = second(torch.relu(first(given)))
     lean = feed_forward(given, first, nn.ReLU(), second, drop=0.0, keep_hidden=keep_hidden)
     torch.testing.assert_close(lean, plain)
+    with torch.no_grad():
+        looked = feed_forward(given, first, nn.ReLU(), second, drop=0.0, keep_hidden=keep_hidden)
+    torch.testing.assert_close(looked, plain)
+    assert not looked.requires_grad
     wanted = torch.autograd.grad(plain.square().sum(), weights)
     for found, expected in zip(torch.autograd.grad(lean.square().sum(), weights), wanted, strict=True):
         torch.testing.assert_close(found, expected)

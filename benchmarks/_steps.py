@@ -25,10 +25,18 @@ from gdino_lightning.data.canvas import Sizing
 from gdino_lightning.data.datamodule import DetectionDataModule
 from gdino_lightning.data.dataset import DetectionDataset
 from gdino_lightning.data.pictures import read_split
+from gdino_lightning.model.detector import GroundingDetector
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
 from gdino_lightning.training.module import GroundingDinoModule
 
 CLIP = 0.1
+TRIED: dict[str, Callable[[GroundingDetector], object]] = {
+    "channels-last": lambda detector: detector.to(memory_format=torch.channels_last),
+    "compiled backbone": lambda detector: detector.model.model.backbone.conv_encoder.model.compile(),
+    "compiled fusion layers": lambda detector: [
+        layer.fusion_layer.compile() for layer in detector.model.model.encoder.layers
+    ],
+}
 RATE_SIDE = 2048  # of the matrices that the machine's rate is measured with
 
 
@@ -51,6 +59,7 @@ class Settings:
         num_phrases: Classes of the model, those of the pictures among them; ours alone.
         data: Keys of the data module; ours alone.
         model: Keys of the module; ours alone.
+        tried: One of `TRIED`; ours alone.
     """
 
     way: str
@@ -67,6 +76,7 @@ class Settings:
     num_phrases: int = len(PHRASES)
     data: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    tried: str | None = None
 
 
 class Steps:
@@ -193,6 +203,8 @@ def our_steps(settings: Settings) -> Steps:
             **settings.data,
         },
     )
+    if settings.tried:
+        TRIED[settings.tried](module.detector)
     _time_ours(module, steps.watch)
     trainer = Trainer(
         accelerator="gpu" if settings.device == "cuda" else "cpu",

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detect", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--pictures", type=positive, default=256, help="in the folder (%(default)s)")
     parser.add_argument("--phrases", type=int, choices=(1, 2, 3), default=1, help="how many to ask for (%(default)s)")
-    parser.add_argument("--short_side", type=positive, default=240, help="px of 4:3 pictures (%(default)s)")
+    parser.add_argument("--short_side", type=positive, default=480, help="px of 4:3 pictures (%(default)s)")
     parser.add_argument("--repeats", type=positive, default=1, help="processes of each way, in turn (%(default)s)")
     parser.add_argument("--output", type=Path, help="JSON file for all figures")
     options = parser.parse_args(argv)

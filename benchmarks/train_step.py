@@ -11,7 +11,7 @@ in a further one. It needs Linux.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from benchmarks._command import exit_code, positive
 from benchmarks._full_size import draw_split, full_size
 from benchmarks._process import Median, machine, measured, table, write_json
+from benchmarks._steps import TRIED
 from gdino_lightning.model.export import export_hf
 
 PARTS = ("load", "text", "backbone", "encoder", "decoder", "match", "loss", "forward", "backward", "step")
@@ -92,6 +93,30 @@ def ways(device: str, batch_size: int) -> list[Way]:
     return [Way(name, row | sized, pictures=1 if row["way"] == "tutorial" else batch_size) for name, row in rows]
 
 
+def tried(rows: list[Way]) -> list[Way]:
+    """The rows c and d, each alone and with what could make it faster but is not in them."""
+    plain = [row for row in rows if row.name.startswith(("c:", "d:"))]
+    return [
+        replace(row, name=f"{row.name[0]} + {name}" if name else row.name, settings={**row.settings, "tried": name})
+        for row in plain
+        for name in (None, *TRIED)
+    ]
+
+
+def large(rows: list[Way]) -> list[Way]:
+    """Steps at the published size of pictures, with gradient checkpointing."""
+    checked = next(row for row in rows if "checkpointing" in row.name)
+    return [
+        replace(
+            checked,
+            name=f"{precision}, gradient checkpointing, 800/1333 px",
+            settings={**checked.settings, "precision": precision},
+            size=LARGE,
+        )
+        for precision in ("32-true", "bf16-mixed")
+    ]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Time all ways, print the tables and return the exit code.
 
@@ -102,9 +127,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=positive, default=3, help="of a process that count (%(default)s)")
     parser.add_argument("--repeats", type=positive, default=3, help="processes of each way, in turn (%(default)s)")
     parser.add_argument("--batch_size", type=positive, default=2, help="pictures in a step (%(default)s)")
-    parser.add_argument(
-        "--large", action="store_true", help="800/1333 px with gradient checkpointing alone, for memory"
-    )
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--large", action="store_true", help="only 800/1333 px with gradient checkpointing, for memory")
+    others.add_argument("--tried", action="store_true", help="only what was tried and left out, beside c and d")
     parser.add_argument("--output", type=Path, help="JSON file for all figures")
     options = parser.parse_args(argv)
     return exit_code("train_step", lambda: _work(options))
@@ -114,12 +139,9 @@ def _work(options: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = ways(device, options.batch_size)
     if options.large:
-        checked = [row for row in rows if "checkpointing" in row.name]
-        plain = {**checked[0].settings, "precision": "32-true"}
-        rows = [
-            Way("fp32, gradient checkpointing, 800/1333 px", plain, LARGE, options.batch_size),
-            Way("bf16-mixed, gradient checkpointing, 800/1333 px", checked[0].settings, LARGE, options.batch_size),
-        ]
+        rows = large(rows)
+    if options.tried:
+        rows = tried(rows)
     found = {row.name: Found() for row in rows}
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -139,28 +161,30 @@ def _work(options: argparse.Namespace) -> None:
                             "short_side": short_side,
                             "long_side_max": long_side_max,
                             "steps": options.steps,
-                            "count": turn == 0,
+                            "count": turn == 0 and not options.tried,
                             **row.settings,
                         },
                     )
                     found[row.name].add(row, told)
                     progress.update()
-    print(_summary(found), "\n\n", _parts(found), sep="")
+    print(_summary(found, ("c", "d") if options.tried else ("a", "b")), "\n\n", _parts(found), sep="")
     print("\n" + ", ".join(f"{key} {value}" for key, value in machine().items() if value))
     write_json(options.output, {"ways": {name: asdict(each) for name, each in found.items()}})
 
 
-def _summary(found: dict[str, Found]) -> str:
-    head = ["", "pictures/s", "times a", "times b", "peak MB", "of b's", "GFLOP/picture", "of the matrix rate"]
+def _summary(found: dict[str, Found], bases: tuple[str, str]) -> str:
+    """The table of all rows, beside two of them."""
+    times, of_last = [f"times {base}" for base in bases], f"of {bases[-1]}'s"
+    head = ["", "pictures/s", *times, "peak MB", of_last, "GFLOP/picture", "of the matrix rate"]
     rows = []
     for name, each in found.items():
         cells = [Median.of(each.rates).cell(3)]
-        for key in ("a:", "b:"):
-            base = next((other for label, other in found.items() if label.startswith(key)), None)
+        for key in bases:
+            base = next((other for label, other in found.items() if label.startswith(f"{key}:")), None)
             paired = [ours / theirs for ours, theirs in zip(each.rates, base.rates, strict=True)] if base else []
             cells.append(Median.of(paired).cell() if paired else "-")
         cells += [f"{each.peak_mb:,.0f}", f"{each.peak_mb / base.peak_mb:.2f}" if base else "-"]
-        rows.append([name, *cells, f"{each.gflops:,.0f}", f"{each.share:.0%}"])
+        rows.append([name, *cells, *([f"{each.gflops:,.0f}", f"{each.share:.0%}"] if each.gflops else "--")])
     return table(head, rows)
 
 

@@ -18,7 +18,7 @@ def test_both_ways_see_the_same_boxes(tmp_path):
     export_hf(load_pretrained("nano"), weights, source="nano", facts=CardFacts(evaluation=evaluation))
     _full_size.draw_split(tmp_path / "split", [(128, 96)] * 3)
     paths = sorted((tmp_path / "split" / IMAGES_FOLDER).iterdir())
-    settings = Settings("", str(weights), "", ["cat"], batch_size=2)
+    settings = Settings("", str(weights), "", ["cat"])
     theirs = [boxes.tolist() for boxes in with_pipeline(settings)(paths)]
     ours = [boxes.tolist() for boxes in with_ours(settings)(paths)]
     assert [len(boxes) for boxes in ours] == [100, 100, 100] == [len(boxes) for boxes in theirs]

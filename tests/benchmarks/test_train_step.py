@@ -2,9 +2,11 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import _full_size, train_step
-from benchmarks._steps import Settings, matrix_rate, our_steps, plain_steps
+from benchmarks._steps import TRIED, Settings, matrix_rate, our_steps, plain_steps
+from gdino_lightning.model.detector import GroundingDetector
 from gdino_lightning.model.export import export_hf
 from gdino_lightning.model.nano import random_nano
 from gdino_lightning.model.nano.tokenizer import nano_tokenizer
@@ -76,3 +78,36 @@ def test_rows_are_printed_and_kept(capsys, tmp_path, monkeypatch):
     found = json.loads(output.read_text())["ways"]
     assert found["c: ours, as b"]["gflops"] < found["b: plain loop over transformers"]["gflops"]
     assert found["c: ours, as b"]["parts"]["backward"] > 0
+
+
+def test_what_was_tried_stands_beside_the_rows_it_would_change():
+    rows = train_step.tried(train_step.ways("cpu", 2))
+    assert [row.name[:1] for row in rows] == [*"cccc", *"dddd"]
+    assert [row.settings["tried"] for row in rows] == 2 * [None, *TRIED]
+    precisions = {row.name[:1]: row.settings.get("precision", "32-true") for row in rows}
+    assert precisions == {"c": "32-true", "d": "bf16-mixed"}
+
+
+def test_what_is_tried_changes_the_detector():
+    changed = {name: GroundingDetector(random_nano()) for name in TRIED}
+    for name, detector in changed.items():
+        TRIED[name](detector)
+    patches = next(part for part in changed["channels-last"].modules() if isinstance(part, nn.Conv2d))
+    assert patches.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not patches.weight.is_contiguous()
+    compiled = {
+        name: {owner for owner, module in detector.named_modules() if module._compiled_call_impl}
+        for name, detector in changed.items()
+    }
+    assert compiled["channels-last"] == set()
+    assert compiled["compiled backbone"] == {"model.model.backbone.conv_encoder.model"}
+    layers = range(len(changed["compiled fusion layers"].model.model.encoder.layers))
+    assert compiled["compiled fusion layers"] == {f"model.model.encoder.layers.{i}.fusion_layer" for i in layers}
+
+
+def test_the_large_rows_are_those_with_gradient_checkpointing():
+    rows = train_step.large(train_step.ways("cpu", 3))
+    assert [row.settings["precision"] for row in rows] == ["32-true", "bf16-mixed"]
+    for row in rows:
+        assert row.settings["model"] == {"gradient_checkpointing": True}
+        assert (row.size, row.pictures) == (train_step.LARGE, 3)

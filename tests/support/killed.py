@@ -3,8 +3,11 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+
+from tqdm import tqdm
 
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}  # audit events; files that are opened to write beside
 
@@ -42,6 +45,8 @@ def _count_down(left: int) -> None:
 
 def _run(act: Callable[[], object]) -> None:
     """Leave the forked process without what pytest would do at its end."""
+    # tqdm's lock is shared with the parent: whoever is killed within it leaves every later bar there waiting
+    tqdm.set_lock(threading.RLock())
     try:
         act()
     except BaseException as error:
